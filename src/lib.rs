@@ -1,1 +1,28 @@
-//! x
+//! scopewatch shows, all day long, what an organization's Hugging Face access tokens can really do.
+//!
+//! # The map
+//!
+//! ```text
+//! words      access exchange intent moment report secret      plain values, each word spelled once
+//! core       config schedule plan pace hub compare alert      decisions: no clock, no dice, no I/O
+//! edges      probe store metrics serve logging                one kind of I/O each, strangers to one another
+//! shell      round app cli                                    the story, the life, the commands
+//! apart      simulator                                        a pretend Hub; shares nothing with the rest
+//! ```
+//!
+//! Who may use whom is a table in `tests/architecture.rs`, which reads every file. Four sentences to keep: the
+//! core never touches a runtime, a clock, a file or the network; edges never use edges (but `serve` shows what
+//! `metrics` renders); only what sends a secret opens one; only `app` reads the wall clock.
+//!
+//! # The path of a result
+//!
+//! ```text
+//!  config ──▶ schedule ──▶ plan ──▶ round ══▶ hub::classify ──▶ compare ──▶ alert ──▶ store ══▶ snapshot
+//!  checks     due          order    controls   Access           Verdict     what      one       ├─▶ metrics
+//!                                   and walks                               lasts     batch     └─▶ page, API
+//! ```
+//!
+//! `round` is one engine that owns all state: it is told an event and answers with effects. `round::drive`
+//! carries the effects out over `probe` (the network) and `store` (the journal). Whatever changes the Hub is
+//! durable as an intent before it is sent, so that a crash leaves a trace for the next start.
+
