@@ -26,3 +26,9 @@
 //! carries the effects out over `probe` (the network) and `store` (the journal). Whatever changes the Hub is
 //! durable as an intent before it is sent, so that a crash leaves a trace for the next start.
 
+pub mod access;
+pub mod exchange;
+pub mod intent;
+pub mod moment;
+pub mod report;
+pub mod secret;

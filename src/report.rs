@@ -1,0 +1,251 @@
+//! What is told to people, scripts and Prometheus: a round's report, findings, and the snapshot of all state
+//! that the HTTP side serves. Shapes of the public contract; no behaviour.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::access::{Access, CheckKey, Expected, Permission, Severity, TokenName, Verdict, words};
+use crate::intent::{Canary, ShownState};
+use crate::moment::Timestamp;
+
+/// One request of a probe, as evidence. Never a token, never a body.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Evidence {
+    /// HTTP method.
+    pub method: &'static str,
+    /// Path without query.
+    pub path: String,
+    /// HTTP status; null when there was no answer.
+    pub status: Option<u16>,
+    /// The Hub's request id; its support asks for it.
+    pub request_id: Option<String>,
+    /// Why there was no answer; for people, not part of the contract's JSON.
+    #[serde(skip)]
+    pub failure: Option<&'static str>,
+}
+
+/// A canary as part of a result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CanaryShown {
+    /// Full name.
+    pub repo: String,
+    /// `model`, `dataset` or `space`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// Where it stands.
+    pub state: ShownState,
+}
+
+/// What one check of a round came to.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CheckResult {
+    pub organization: String,
+    pub token: TokenName,
+    pub permission: Permission,
+    pub target: String,
+    pub expected: Expected,
+    /// `allowed`, `denied` or `undetermined`.
+    pub access: &'static str,
+    /// Closed reason of a denial or of an undetermined answer.
+    pub reason: Option<&'static str>,
+    pub verdict: Verdict,
+    /// Whether this round knows the token's whoami.
+    pub declared: bool,
+    /// What the documented model predicts; null where it is silent.
+    pub predicted: Option<&'static str>,
+    pub observed_at: Timestamp,
+    pub duration_ms: u64,
+    pub evidence: Vec<Evidence>,
+    pub canary: Option<CanaryShown>,
+    /// One sentence for a person: what happened and what to do. Not part of the contract's JSON.
+    #[serde(skip)]
+    pub explanation: String,
+    /// The answer as a value.
+    #[serde(skip)]
+    pub found: Access,
+}
+
+/// How many checks came to what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Summary {
+    pub checks: usize,
+    pub ok: usize,
+    pub unexpected_grant: usize,
+    pub unexpected_denial: usize,
+    pub unknown: usize,
+}
+
+impl Summary {
+    /// Counts the verdicts.
+    pub fn of(results: &[CheckResult]) -> Summary {
+        let count = |wanted: Verdict| results.iter().filter(|r| r.verdict == wanted).count();
+        Summary {
+            checks: results.len(),
+            ok: count(Verdict::Ok),
+            unexpected_grant: count(Verdict::UnexpectedGrant),
+            unexpected_denial: count(Verdict::UnexpectedDenial),
+            unknown: count(Verdict::Unknown),
+        }
+    }
+}
+
+/// What became of the round's canaries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct CanarySummary {
+    /// Known to have been created in this round.
+    pub created: usize,
+    /// Deleted and seen gone in this round.
+    pub deleted: usize,
+    /// Of this and earlier rounds: absence still owed.
+    pub unfinished: usize,
+}
+
+/// A round's report: `audit --format json` and `GET /api/v1/report`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// Version of this shape.
+    pub schema: u32,
+    pub started_at: Timestamp,
+    pub finished_at: Timestamp,
+    pub summary: Summary,
+    pub results: Vec<CheckResult>,
+    pub canaries: CanarySummary,
+}
+
+words! {
+    /// Kinds of finding.
+    FindingKind {
+        UnexpectedGrant = "unexpected_grant",
+        UnexpectedDenial = "unexpected_denial",
+        LatentGrant = "latent_grant",
+        PredictionMismatch = "prediction_mismatch",
+        TokenUnusable = "token_unusable",
+        ExpiresSoon = "expires_soon",
+        Rotated = "rotated",
+        DeclaredChanged = "declared_changed",
+        RoleChanged = "role_changed",
+        OwnerChanged = "owner_changed",
+        PolicyChanged = "policy_changed",
+        UnknownPermission = "unknown_permission",
+        UncheckedPermission = "unchecked_permission",
+        UnmanagedToken = "unmanaged_token",
+        MissingToken = "missing_token",
+        CanaryLeft = "canary_left",
+        StateReset = "state_reset",
+        HubUnreachable = "hub_unreachable",
+        Blind = "blind",
+    }
+}
+
+/// Something that is not as it should be and lasts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    pub kind: FindingKind,
+    /// The organization; empty where the finding concerns all of them.
+    pub organization: String,
+    pub token: Option<TokenName>,
+    pub permission: Option<Permission>,
+    pub target: Option<String>,
+    pub severity: Severity,
+    /// When it was first seen in this episode.
+    pub since: Timestamp,
+    /// When it was last confirmed.
+    pub last_seen: Timestamp,
+    /// When it ended; null while it lasts.
+    pub resolved_at: Option<Timestamp>,
+    /// One sentence: what happened, to what, and what to do.
+    pub detail: String,
+}
+
+impl Finding {
+    /// What makes a finding the same one in the next round.
+    pub fn key(&self) -> FindingKey {
+        FindingKey {
+            kind: self.kind,
+            organization: self.organization.clone(),
+            token: self.token.clone(),
+            permission: self.permission,
+            target: self.target.clone(),
+        }
+    }
+}
+
+/// The identity of a finding, through restarts and reloads.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FindingKey {
+    pub kind: FindingKind,
+    pub organization: String,
+    pub token: Option<TokenName>,
+    pub permission: Option<Permission>,
+    pub target: Option<String>,
+}
+
+/// What is known of one check at this moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CheckView {
+    pub key: CheckKey,
+    pub expected: Expected,
+    /// Last conclusive answer; `None` before the first.
+    pub allowed: Option<bool>,
+    /// Whether the latest try was undetermined; `None` before the first try.
+    pub undetermined: Option<bool>,
+    /// Confirmed drift.
+    pub drift: bool,
+    /// When the last conclusive answer was given.
+    pub last_conclusive: Option<Timestamp>,
+    /// Observed differs from predicted; `None` while there is no prediction.
+    pub prediction_mismatch: Option<bool>,
+}
+
+/// What is known of one token at this moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenView {
+    pub organization: String,
+    pub token: TokenName,
+    pub owner: String,
+    pub severity: Severity,
+    /// Whether the Hub accepts it; `None` before anything is known.
+    pub usable: Option<bool>,
+    /// Whether what it declares differs from what is pinned; `None` before its first whoami.
+    pub declared_drift: Option<bool>,
+    /// When it expires, where the Hub says so.
+    pub expires_at: Option<Timestamp>,
+    /// Declared permissions that no check covers; `None` before its first whoami.
+    pub unchecked_permissions: Option<u64>,
+}
+
+/// What is known of one organization at this moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OrganizationView {
+    pub name: String,
+    /// Lowest remaining share of a user's rate-limit window seen in the current window, 0 to 1.
+    pub quota_remaining: Option<f64>,
+    /// Canaries whose absence is owed.
+    pub unfinished: u64,
+    /// When the oldest of them was planned.
+    pub oldest_unfinished: Option<Timestamp>,
+}
+
+/// All state that is served: replaced whole whenever it changes, never read from the store.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Snapshot {
+    /// When it was made.
+    pub at: Timestamp,
+    /// The last finished round; `None` before the first.
+    pub report: Option<Arc<Report>>,
+    /// One for every configured check, in config order.
+    pub checks: Vec<CheckView>,
+    /// One for every configured token, in config order.
+    pub tokens: Vec<TokenView>,
+    /// One for every configured organization, in config order.
+    pub organizations: Vec<OrganizationView>,
+    /// Lasting findings first, then those resolved lately.
+    pub findings: Vec<Finding>,
+    /// Every canary that is unfinished or still being verified, oldest first.
+    pub canaries: Vec<Canary>,
+    /// Whether the Hub answered at all lately; `None` before the first request.
+    pub hub_reachable: Option<bool>,
+    /// End of the last completed round.
+    pub last_round: Option<Timestamp>,
+}
