@@ -27,6 +27,7 @@
 //! durable as an intent before it is sent, so that a crash leaves a trace for the next start.
 
 pub mod access;
+pub mod config;
 pub mod exchange;
 pub mod intent;
 pub mod moment;
