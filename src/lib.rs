@@ -27,9 +27,14 @@
 //! durable as an intent before it is sent, so that a crash leaves a trace for the next start.
 
 pub mod access;
+pub mod alert;
+pub mod compare;
 pub mod config;
 pub mod exchange;
 pub mod intent;
 pub mod moment;
+pub mod pace;
+pub mod plan;
 pub mod report;
+pub mod schedule;
 pub mod secret;
