@@ -31,6 +31,7 @@ pub mod alert;
 pub mod compare;
 pub mod config;
 pub mod exchange;
+pub mod hub;
 pub mod intent;
 pub mod moment;
 pub mod pace;

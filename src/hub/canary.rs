@@ -1,0 +1,492 @@
+//! The life of a canary: from the intent to the proof of its absence, as pure steps on its record.
+//!
+//! A name is POSTed at most once, after its intent is durable. Nothing is deleted that is not proven ours by a
+//! fresh look; no second DELETE leaves until the first can no longer take effect, unless the Hub itself refused
+//! it; "gone" needs the horizon and two sightings of absence by an observer that can see. Whatever does not fit
+//! goes into quarantine, where a person decides.
+
+use std::time::Duration;
+
+use crate::access::{RepoName, RepoType, TokenName};
+use crate::exchange::{Answer, Failure};
+use crate::intent::{Canary, CanaryState, DeleteAttempt, DeleteOutcome, Deleter, ShownState};
+use crate::moment::Timestamp;
+
+use super::answers::{envelope, repo_not_found};
+use super::classify::CreateHeard;
+use super::visit::{Identity, Sight};
+
+/// The waits of the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// H: how long a request may still take effect after we gave up on it.
+    pub horizon: Duration,
+}
+
+/// Clocks may differ by this much on either side before a creation time is held against a repository.
+const SKEW: Duration = Duration::from_secs(60);
+/// Pauses before the first looks: two, ten and sixty seconds after the answer. Later ones are [`LOOK_EVERY`] apart.
+const PAUSES: [Duration; 3] = [Duration::from_secs(2), Duration::from_secs(8), Duration::from_secs(50)];
+const LOOK_EVERY: Duration = Duration::from_secs(300);
+/// Checks of what is already proven gone: an hour, a day and a week after.
+const RECHECKS: [Duration; 3] =
+    [Duration::from_secs(3600), Duration::from_secs(24 * 3600), Duration::from_secs(7 * 24 * 3600)];
+/// Files that a fresh, empty repository may hold.
+const INITIAL_FILES: [&str; 4] = [".gitattributes", "README.md", "index.html", "style.css"];
+
+impl Rules {
+    /// Between two sightings of absence.
+    pub fn spacing(self) -> Duration {
+        self.horizon.min(Duration::from_secs(60))
+    }
+}
+
+/// Who can sign a DELETE at this moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hands {
+    /// The probed token is configured and has a usable secret.
+    pub probed: bool,
+    /// The organization has a janitor with a usable secret.
+    pub janitor: bool,
+}
+
+/// What a sight calls for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Delete it now, signed by this one; the identity is proven and must be at most two seconds old.
+    Delete(Deleter),
+    /// Nothing before `next_at`.
+    Rest,
+}
+
+/// What a step did, for the log of transitions.
+pub type Event = &'static str;
+
+/// What an intent is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intent {
+    /// Unique within the store.
+    pub id: i64,
+    pub repo: RepoName,
+    pub kind: RepoType,
+    /// Resource group id.
+    pub group: Option<String>,
+    /// The check's target, as reports show it.
+    pub target: String,
+    pub token: TokenName,
+    /// The Hub user, where known.
+    pub owner: Option<String>,
+}
+
+/// The intent. It must be durable before the POST leaves.
+pub fn planned(intent: Intent, now: Timestamp) -> Canary {
+    Canary {
+        id: intent.id,
+        repo: intent.repo,
+        kind: intent.kind,
+        group: intent.group,
+        target: intent.target,
+        token: intent.token,
+        owner: intent.owner,
+        planned_at: now,
+        given_up_at: None,
+        state: CanaryState::Planned,
+        repo_id: None,
+        deletes: Vec::new(),
+        absences: Vec::new(),
+        looks: 0,
+        next_at: None,
+        note: String::new(),
+    }
+}
+
+fn become_state(canary: &mut Canary, state: CanaryState, note: &str) {
+    canary.state = state;
+    canary.looks = 0;
+    note.clone_into(&mut canary.note);
+}
+
+fn quarantine(canary: &mut Canary, note: &str) -> Event {
+    become_state(canary, CanaryState::Quarantined, note);
+    canary.next_at = None;
+    "quarantined"
+}
+
+/// Whether a DELETE is over: it cannot take effect any more, however long one waits.
+fn is_over(attempt: &DeleteAttempt) -> bool {
+    matches!(attempt.outcome, DeleteOutcome::Refused | DeleteOutcome::Unauthenticated | DeleteOutcome::Unsent)
+}
+
+/// The last moment at which a request that may still take effect was sent or given up on.
+fn last_send(canary: &Canary) -> Timestamp {
+    let posted = canary.given_up_at.unwrap_or(canary.planned_at);
+    canary.deletes.iter().filter(|d| !is_over(d)).map(|d| d.at).fold(posted, Timestamp::max)
+}
+
+/// When to look next: by the timetable, at the end of the horizon, or at the earliest moment at which a second
+/// sighting of absence would be a proof; whichever comes first after `now`. Between an acknowledged deletion that
+/// was seen to be true and its proof there is nothing to look for.
+fn next_look(canary: &Canary, now: Timestamp, rules: Rules) -> Timestamp {
+    let settled = last_send(canary) + rules.horizon;
+    let proof = canary.absences.first().map(|first| settled.max(*first + rules.spacing()));
+    if let Some(proof) = proof.filter(|at| *at > now && canary.shown() == ShownState::Deleted) {
+        return proof;
+    }
+    let looks = usize::try_from(canary.looks).unwrap_or(usize::MAX);
+    let pause = PAUSES.get(looks).copied().unwrap_or(LOOK_EVERY);
+    [Some(settled), proof].into_iter().flatten().filter(|at| *at > now).fold(now + pause, Timestamp::min)
+}
+
+/// After a restart: a name that was planned is never POSTed again, an attempt without an answer is lost, and
+/// everything that is unfinished is looked at now, whatever its timetable says.
+pub fn after_restart(canary: &mut Canary, now: Timestamp) -> Option<Event> {
+    let event = match canary.state {
+        CanaryState::Planned => {
+            become_state(canary, CanaryState::Unknown, "the daemon ended before the answer to its creation");
+            canary.given_up_at = Some(now);
+            Some("recovered: the creation may have been sent")
+        }
+        CanaryState::Deleting => {
+            settle_attempt(canary, DeleteOutcome::Lost, now);
+            become_state(
+                canary,
+                CanaryState::DelUnknown,
+                "the daemon ended before the answer to its deletion",
+            );
+            Some("recovered: the deletion may have been sent")
+        }
+        _ => None,
+    };
+    if canary.unfinished() && canary.state != CanaryState::Quarantined {
+        canary.next_at = Some(now);
+    }
+    event
+}
+
+/// After the answer to the POST, or after it was found that it never left.
+pub fn after_create(canary: &mut Canary, heard: &CreateHeard, now: Timestamp, rules: Rules) -> Event {
+    match heard {
+        CreateHeard::Created { id } => {
+            become_state(canary, CanaryState::Created, "created");
+            canary.repo_id = Some(id.to_ascii_lowercase());
+            canary.next_at = Some(now);
+            "created"
+        }
+        CreateHeard::Refused(_) => {
+            become_state(canary, CanaryState::Refused, "the Hub refused to create it");
+            // It is only the Hub's word: one look after the horizon.
+            canary.next_at = Some(canary.planned_at + rules.horizon);
+            "refused"
+        }
+        CreateHeard::Ambiguous(_) => {
+            become_state(canary, CanaryState::Unknown, "the Hub did not say whether it was created");
+            canary.given_up_at = Some(now);
+            canary.next_at = Some(next_look(canary, now, rules));
+            "unknown"
+        }
+    }
+}
+
+/// What the identity of a repository under a canary's name proves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proof {
+    /// It is ours.
+    Ours,
+    /// It is ours, and the whole world can see it.
+    OursPublic,
+    /// Something does not fit; the words say what.
+    Foreign(&'static str),
+}
+
+/// The words of an id that is not the bound one; it latches the breaker.
+pub const ID_DIFFERS: &str = "its id is not the one that was bound";
+
+/// Compares. `signed` says that the name bears our signature for this namespace and kind.
+pub fn prove(canary: &Canary, seen: &Identity, signed: bool, rules: Rules) -> Proof {
+    let differs = |shown: &Option<String>, ours: &str| shown.as_deref().is_some_and(|shown| shown != ours);
+    if differs(&seen.full_name, &canary.repo.to_string()) {
+        return Proof::Foreign("the Hub answers with another repository under its name");
+    }
+    if differs(&seen.author, &canary.repo.namespace) {
+        return Proof::Foreign("it is in another namespace");
+    }
+    if let Some(files) = &seen.files
+        && files.iter().any(|file| !INITIAL_FILES.contains(&file.as_str()))
+    {
+        return Proof::Foreign("it is not empty");
+    }
+    match &seen.commits {
+        Some((count, _)) if *count > 1 => return Proof::Foreign("somebody committed to it"),
+        Some((_, Some(author))) if canary.owner.as_ref().is_some_and(|owner| owner != author) => {
+            return Proof::Foreign("somebody else made it");
+        }
+        _ => {}
+    }
+    let public = is_public(seen);
+    let same_id = match (&canary.repo_id, &seen.id) {
+        (Some(bound), Some(shown)) => bound.eq_ignore_ascii_case(shown),
+        (Some(_), None) => true,
+        (None, _) => false,
+    };
+    if same_id {
+        return if public { Proof::OursPublic } else { Proof::Ours };
+    }
+    // No id is bound yet, or the create answer's id is of another kind than the repository's (unconfirmed):
+    // then all of this must be shown, not merely not contradicted.
+    if canary.repo_id.is_some() && !(canary.deletes.is_empty() && made_by_owner(canary, seen)) {
+        return Proof::Foreign(ID_DIFFERS);
+    }
+    let (earliest, latest) = (canary.planned_at - SKEW, canary.planned_at + rules.horizon + SKEW);
+    if seen.created_at.is_some_and(|at| at < earliest || at > latest) {
+        return Proof::Foreign("it was created at another time");
+    }
+    if !signed || seen.id.is_none() || seen.full_name.is_none() {
+        return Proof::Foreign("nothing proves that it is ours");
+    }
+    if public || seen.private.is_none() {
+        return Proof::Foreign("it is not private, and its id was never told to us");
+    }
+    Proof::Ours
+}
+
+/// Whether the whole world can see it.
+pub fn is_public(seen: &Identity) -> bool {
+    seen.private == Some(false) || seen.anonymous_saw == Some(true)
+}
+
+fn made_by_owner(canary: &Canary, seen: &Identity) -> bool {
+    matches!((&seen.commits, &canary.owner), (Some((1, Some(author))), Some(owner)) if author == owner)
+        && seen.created_at.is_some()
+}
+
+/// Who deletes: the token that made it, unless it cannot, was refused, or was lost twice; then the janitor.
+fn deleter(canary: &Canary, hands: Hands) -> Result<Deleter, Option<&'static str>> {
+    let count = |by: Deleter, outcome: DeleteOutcome| {
+        canary.deletes.iter().filter(|d| d.by == by && d.outcome == outcome).count()
+    };
+    let refused = |by| count(by, DeleteOutcome::Refused) > 0;
+    if hands.probed
+        && !refused(Deleter::Probed)
+        && (count(Deleter::Probed, DeleteOutcome::Lost) < 2 || !hands.janitor)
+    {
+        return Ok(Deleter::Probed);
+    }
+    if hands.janitor && !refused(Deleter::Janitor) {
+        return Ok(Deleter::Janitor);
+    }
+    match (refused(Deleter::Probed), refused(Deleter::Janitor)) {
+        (_, true) => Err(Some("the Hub refuses its deletion to the janitor; delete it by hand and close it")),
+        (true, false) => Err(Some(
+            "the Hub refuses its deletion to the probed token and there is no janitor that could; delete it by hand and close it",
+        )),
+        (false, false) => Err(None),
+    }
+}
+
+/// Whether a further DELETE may leave: every earlier one was refused, never left, or is older than the horizon.
+fn may_delete(canary: &Canary, now: Timestamp, rules: Rules) -> bool {
+    canary.deletes.iter().all(|d| is_over(d) || now >= d.at + rules.horizon)
+}
+
+/// After a visit. `signed` as in [`prove`].
+pub fn after_sight(
+    canary: &mut Canary,
+    sight: &Sight,
+    signed: bool,
+    hands: Hands,
+    now: Timestamp,
+    rules: Rules,
+) -> (Event, Next) {
+    canary.looks = canary.looks.saturating_add(1);
+    // Nothing is decided beside a request that is under way, and a person decides what is in quarantine.
+    if matches!(canary.state, CanaryState::Planned | CanaryState::Deleting | CanaryState::Quarantined) {
+        canary.next_at = None;
+        return ("looked: not ours to decide now", Next::Rest);
+    }
+    match sight {
+        Sight::Present(identity, _) => after_presence(canary, identity, signed, hands, now, rules),
+        Sight::Absent { listed_absent } => (after_absence(canary, *listed_absent, now, rules), Next::Rest),
+        Sight::Moved if canary.state == CanaryState::Refused && canary.repo_id.is_none() => {
+            canary.next_at = None;
+            ("looked: the name leads elsewhere", Next::Rest)
+        }
+        Sight::Moved => {
+            (quarantine(canary, "somebody renamed or moved it; delete it by hand and close it"), Next::Rest)
+        }
+        Sight::Blind(_) => {
+            canary.next_at = match canary.state {
+                // One look is owed after a refusal, not a siege.
+                CanaryState::Refused if canary.looks >= 3 => None,
+                CanaryState::Gone => Some(now + RECHECKS[0]),
+                _ => Some(next_look(canary, now, rules)),
+            };
+            ("looked: nothing can be said", Next::Rest)
+        }
+    }
+}
+
+fn after_presence(
+    canary: &mut Canary,
+    identity: &Identity,
+    signed: bool,
+    hands: Hands,
+    now: Timestamp,
+    rules: Rules,
+) -> (Event, Next) {
+    if canary.state == CanaryState::Gone {
+        return (quarantine(canary, "it is there again after it was proven gone"), Next::Rest);
+    }
+    if let Proof::Foreign(why) = prove(canary, identity, signed, rules) {
+        return (quarantine(canary, why), Next::Rest);
+    }
+    canary.absences.clear();
+    if let Some(id) = &identity.id {
+        canary.repo_id = Some(id.to_ascii_lowercase());
+    }
+    if !may_delete(canary, now, rules) {
+        canary.next_at = Some(next_look(canary, now, rules));
+        return ("looked: still there", Next::Rest);
+    }
+    let bound = if canary.state == CanaryState::Created { "looked: ours" } else { "found and bound" };
+    become_state(canary, CanaryState::Created, "created");
+    match deleter(canary, hands) {
+        Ok(by) => {
+            canary.next_at = Some(now);
+            (bound, Next::Delete(by))
+        }
+        Err(Some(why)) => (quarantine(canary, why), Next::Rest),
+        Err(None) => {
+            canary.next_at = Some(now + PAUSES[1]);
+            ("found: no token can delete it at this moment", Next::Rest)
+        }
+    }
+}
+
+fn after_absence(canary: &mut Canary, listed_absent: bool, now: Timestamp, rules: Rules) -> Event {
+    match canary.state {
+        CanaryState::Gone => {
+            // Each later check pushes the next one out; after the last nothing is owed.
+            let since = canary.absences.last().copied().unwrap_or(now);
+            canary.next_at = RECHECKS.iter().map(|after| since + *after).find(|at| *at > now);
+            return "looked: still gone";
+        }
+        CanaryState::Refused => {
+            become_state(canary, CanaryState::Gone, "the Hub refused to create it");
+            canary.next_at = None;
+            return "gone";
+        }
+        _ => {}
+    }
+    canary.absences.push(now);
+    let settled = now >= last_send(canary) + rules.horizon;
+    let spaced = canary.absences.first().is_some_and(|first| now >= *first + rules.spacing());
+    if settled && spaced && listed_absent {
+        become_state(canary, CanaryState::Gone, "proven absent");
+        canary.absences = vec![now];
+        canary.next_at = canary.repo_id.as_ref().map(|_| now + RECHECKS[0]);
+        return "gone";
+    }
+    canary.next_at = Some(next_look(canary, now, rules));
+    "looked: not there"
+}
+
+/// Whether a sighting of absence now could be the proof, so that the listing is worth asking.
+pub fn proof_is_due(canary: &Canary, now: Timestamp, rules: Rules) -> bool {
+    now >= last_send(canary) + rules.horizon
+        && canary.absences.first().is_some_and(|first| now >= *first + rules.spacing())
+}
+
+/// The attempt. It must be durable before the DELETE leaves.
+pub fn before_delete(canary: &mut Canary, by: Deleter, now: Timestamp) -> Event {
+    canary.deletes.push(DeleteAttempt { at: now, by, outcome: DeleteOutcome::Pending });
+    become_state(canary, CanaryState::Deleting, "being deleted");
+    canary.next_at = None;
+    "deleting"
+}
+
+fn settle_attempt(canary: &mut Canary, outcome: DeleteOutcome, now: Timestamp) {
+    if let Some(attempt) = canary.deletes.last_mut().filter(|a| a.outcome == DeleteOutcome::Pending) {
+        attempt.outcome = outcome;
+        if matches!(outcome, DeleteOutcome::Acknowledged | DeleteOutcome::Lost) {
+            // The horizon runs from the moment when nothing more was waited for, not from the decision to send.
+            attempt.at = now;
+        }
+    }
+}
+
+/// After the answer to the DELETE, or after it was found that it never left.
+pub fn after_delete(
+    canary: &mut Canary,
+    outcome: &Result<Answer, Failure>,
+    now: Timestamp,
+    rules: Rules,
+) -> Event {
+    let read = read_delete(outcome);
+    if let Ok(answer) = outcome
+        && (300..400).contains(&answer.status)
+    {
+        settle_attempt(canary, DeleteOutcome::Lost, now);
+        return quarantine(canary, "its deletion was answered with a redirect: somebody renamed or moved it");
+    }
+    settle_attempt(canary, read, now);
+    if read == DeleteOutcome::Unsent {
+        become_state(canary, CanaryState::Created, "its deletion could not be sent");
+        // It is tried again, more and more rarely: what keeps it from leaving may last.
+        let tries = canary.deletes.iter().rev().take_while(|d| d.outcome == DeleteOutcome::Unsent).count();
+        canary.next_at = Some(now + PAUSES.get(tries.saturating_sub(1)).copied().unwrap_or(LOOK_EVERY));
+        return "deletion not sent";
+    }
+    let (note, event) = match read {
+        DeleteOutcome::Acknowledged => {
+            ("deleted by the Hub's word; absence to be proven", "deletion acknowledged")
+        }
+        DeleteOutcome::Refused => ("the Hub refused its deletion", "deletion refused"),
+        DeleteOutcome::Unauthenticated => {
+            ("the Hub did not accept the token of its deletion", "deletion refused")
+        }
+        _ => ("the Hub did not say whether it was deleted", "deletion unknown"),
+    };
+    become_state(canary, CanaryState::DelUnknown, note);
+    canary.next_at = match read {
+        DeleteOutcome::Acknowledged | DeleteOutcome::Refused | DeleteOutcome::Unauthenticated => Some(now),
+        _ => Some(next_look(canary, now, rules)),
+    };
+    event
+}
+
+fn read_delete(outcome: &Result<Answer, Failure>) -> DeleteOutcome {
+    match outcome {
+        Err(failure) if failure.unsent() => DeleteOutcome::Unsent,
+        Err(_) => DeleteOutcome::Lost,
+        Ok(answer) if (200..300).contains(&answer.status) && envelope(answer).is_none() => {
+            if answer.content_type == "text/html" { DeleteOutcome::Lost } else { DeleteOutcome::Acknowledged }
+        }
+        Ok(answer) if repo_not_found(answer) => DeleteOutcome::Refused,
+        Ok(answer) if matches!(answer.status, 403 | 404) && envelope(answer).is_some() => {
+            DeleteOutcome::Refused
+        }
+        Ok(answer) if answer.status == 401 && envelope(answer).is_some() => DeleteOutcome::Unauthenticated,
+        Ok(_) => DeleteOutcome::Lost,
+    }
+}
+
+/// A person closes a quarantined canary.
+pub fn close(canary: &mut Canary) -> Event {
+    become_state(canary, CanaryState::Gone, "closed by a person");
+    canary.next_at = None;
+    "closed by a person"
+}
+
+/// Whether the probe that made it may be told its end: refused, seen gone, or in quarantine.
+pub fn settled(canary: &Canary) -> bool {
+    !canary.unfinished() || canary.state == CanaryState::Quarantined
+}
+
+/// Whether it counts against the bound on unresolved canaries; one that is under way is not asked.
+pub fn unresolved(canary: &Canary) -> bool {
+    canary.unfinished()
+}
+
+#[cfg(test)]
+#[path = "canary_tests.rs"]
+mod tests;

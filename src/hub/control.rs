@@ -1,0 +1,375 @@
+//! The controls of a round: requests of our own that show that an answer can mean something.
+//!
+//! One walk for each organization and observer. Granted side: the organization's overview returns exactly this
+//! name, and one private repository that the observer lists can be read by it. Denied side: an unguessable name
+//! is "not found" to the same observer, and an anonymous look at a private repository is refused. Without them a
+//! mistyped organization would be denied for ever, and a Hub that says yes to everything would look like a leak.
+
+use serde_json::Value;
+
+use crate::access::{RepoName, RepoType, UnknownReason};
+use crate::exchange::{Answer, Credential, Exchange, Failure, Request};
+
+use super::answers::{json, of_failure, of_status, repo_not_found};
+use super::classify::is_object_id;
+use super::routes;
+use super::whoami::Declared;
+
+/// What the controls of one organization came to, as seen by one observer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Control {
+    /// Whether answers of this round mean something; else why they don't.
+    pub result: Result<(), UnknownReason>,
+    /// One sentence for people: what failed and what to do. Empty when nothing did.
+    pub why: String,
+    /// Private repositories of the organization that the observer read.
+    pub seen: Vec<Seen>,
+    /// Whether one of them is the configured sentinel.
+    pub sentinel_seen: bool,
+    /// Resource groups by name and id; `None` when they were not asked for or may not be listed.
+    pub groups: Option<Vec<(String, String)>>,
+}
+
+/// One private repository that the observer could read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    pub kind: RepoType,
+    pub repo: RepoName,
+    /// The id of its resource group; `None` outside of any, or where it was not asked.
+    pub group: Option<String>,
+}
+
+/// What the walk is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    pub organization: String,
+    /// The janitor where there is one, else the probed token.
+    pub observer: Credential,
+    /// Whether the observer is the janitor; only then must it be able to read what it lists.
+    pub janitor: bool,
+    pub sentinel: Option<RepoName>,
+    /// An unguessable name in the organization.
+    pub absent: RepoName,
+    /// Whether resource groups are to be listed, because a check or a canary names one.
+    pub with_groups: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Stage {
+    Overview,
+    Groups,
+    Sentinel,
+    List(usize),
+    /// A further page of a listing: which listing, which page, its address.
+    Page(usize, u8, Request),
+    Read(RepoType, RepoName),
+    Group(RepoType, RepoName),
+    Absent,
+    Anonymous,
+    Done,
+}
+
+/// Pages of a listing that are read in search of a private repository; a sentinel needs none.
+const PAGES: u8 = 5;
+
+/// The walk: `next` says what to ask, `hear` takes what came back.
+#[derive(Debug, Clone)]
+pub struct ControlWalk {
+    plan: Plan,
+    stage: Stage,
+    control: Control,
+}
+
+impl ControlWalk {
+    /// A walk that has not begun.
+    pub fn new(plan: Plan) -> ControlWalk {
+        let control =
+            Control { result: Ok(()), why: String::new(), seen: vec![], sentinel_seen: false, groups: None };
+        ControlWalk { plan, stage: Stage::Overview, control }
+    }
+
+    /// The next request, or `None` when the walk is over.
+    pub fn next(&self) -> Option<Request> {
+        let plan = &self.plan;
+        let observer = plan.observer.clone();
+        Some(match &self.stage {
+            Stage::Overview => routes::overview(&plan.organization, observer),
+            Stage::Groups => routes::resource_groups(&plan.organization, observer),
+            Stage::Sentinel => {
+                routes::repo_info(RepoType::Model, plan.sentinel.as_ref().unwrap_or(&plan.absent), observer)
+            }
+            Stage::List(at) => routes::list(*RepoType::ALL.get(*at)?, &plan.organization, None, observer),
+            Stage::Page(_, _, request) => request.clone(),
+            Stage::Read(kind, repo) => routes::repo_info(*kind, repo, observer),
+            Stage::Group(kind, repo) => routes::repo_group(*kind, repo, observer),
+            Stage::Absent => routes::repo_info(RepoType::Model, &plan.absent, observer),
+            Stage::Anonymous => {
+                let seen = self.control.seen.first()?;
+                routes::repo_info(seen.kind, &seen.repo, Credential::Anonymous)
+            }
+            Stage::Done => return None,
+        })
+    }
+
+    /// What the walk came to; only meaningful when `next` is `None`.
+    pub fn finish(self) -> Control {
+        self.control
+    }
+
+    /// Takes the answer to the request of `next`.
+    pub fn hear(&mut self, exchange: &Exchange) {
+        let outcome = &exchange.outcome;
+        match self.stage.clone() {
+            Stage::Overview => self.hear_overview(outcome),
+            Stage::Groups => {
+                self.control.groups = listed_groups(outcome);
+                self.stage = self.first_look();
+            }
+            Stage::Sentinel => self.hear_sentinel(outcome),
+            Stage::List(at) => self.hear_list(at, 1, outcome),
+            Stage::Page(at, page, _) => self.hear_list(at, page, outcome),
+            Stage::Read(kind, repo) => self.hear_read(kind, repo, outcome),
+            Stage::Group(kind, repo) => {
+                let group = group_of(outcome);
+                self.control.seen.push(Seen { kind, repo, group });
+                self.stage = Stage::Absent;
+            }
+            Stage::Absent => self.hear_absent(outcome),
+            Stage::Anonymous => self.hear_anonymous(outcome),
+            Stage::Done => {}
+        }
+    }
+
+    fn fail(&mut self, why: UnknownReason, sentence: String) {
+        self.control.result = Err(why);
+        self.control.why = sentence;
+        self.stage = Stage::Done;
+    }
+
+    fn hear_overview(&mut self, outcome: &Result<Answer, Failure>) {
+        let wanted = self.plan.organization.clone();
+        let name = good(outcome).and_then(json).and_then(|body| {
+            body.get("error")
+                .is_none()
+                .then(|| body.get("name").and_then(Value::as_str).map(str::to_owned))?
+        });
+        match (name, outcome) {
+            (Some(name), _) if name == wanted => {
+                self.stage = if self.plan.with_groups { Stage::Groups } else { self.first_look() };
+            }
+            (Some(name), _) if name.eq_ignore_ascii_case(&wanted) => self.fail(
+                UnknownReason::NoControl,
+                format!("the organization is spelled '{name}' on the Hub, not '{wanted}'; creating is case-sensitive, so correct the name in the config"),
+            ),
+            (_, Ok(answer)) if answer.status == 404 => self.fail(
+                UnknownReason::NoControl,
+                format!("there is no organization '{wanted}' on the Hub; correct the name in the config"),
+            ),
+            _ => {
+                let why = self.reason(outcome);
+                let cause = self.cause(outcome);
+                self.fail(why, format!("the Hub did not confirm that the organization '{wanted}' exists: {cause}"));
+            }
+        }
+    }
+
+    /// Why a control got no usable answer. A dead janitor is no fault of the probed token.
+    fn reason(&self, outcome: &Result<Answer, Failure>) -> UnknownReason {
+        let why = match outcome {
+            Err(failure) => of_failure(*failure),
+            Ok(answer) => of_status(answer),
+        };
+        match why {
+            UnknownReason::TokenInvalid if self.plan.janitor => UnknownReason::NoControl,
+            UnknownReason::Unrecognized | UnknownReason::Conflict | UnknownReason::Billing => {
+                UnknownReason::NoControl
+            }
+            why => why,
+        }
+    }
+
+    /// What was wrong with an answer, and what to do, as the end of a sentence.
+    fn cause(&self, outcome: &Result<Answer, Failure>) -> String {
+        match outcome {
+            Err(Failure::NoSecret) if self.plan.janitor => {
+                "the janitor's secret is unusable; mend it".to_owned()
+            }
+            Err(Failure::NoSecret) => "the token's secret is unusable; mend it".to_owned(),
+            Err(Failure::Unsent) => "it could not be reached; check the network and hub.endpoint".to_owned(),
+            Err(Failure::Timeout) => "it did not answer in time (hub.request_timeout)".to_owned(),
+            Err(failure) => format!("there was no complete answer ({failure})"),
+            Ok(answer) => match (answer.status, of_status(answer)) {
+                (_, UnknownReason::TokenInvalid) if self.plan.janitor => {
+                    "it does not accept the janitor's token (401); renew it".to_owned()
+                }
+                (_, UnknownReason::TokenInvalid) => "it does not accept the token (401); renew it".to_owned(),
+                (_, UnknownReason::RateLimited) => {
+                    "it limits the rate (429); it is asked again later".to_owned()
+                }
+                (status @ 200..=299, _) => {
+                    format!("the answer ({status}) was not one of the Hub's; check what stands in between")
+                }
+                (status, _) => format!("it answered {status}; it is asked again in the next round"),
+            },
+        }
+    }
+
+    fn first_look(&self) -> Stage {
+        match (&self.plan.sentinel, self.plan.janitor) {
+            (Some(_), true) => Stage::Sentinel,
+            _ => Stage::List(0),
+        }
+    }
+
+    fn hear_sentinel(&mut self, outcome: &Result<Answer, Failure>) {
+        let Some(sentinel) = self.plan.sentinel.clone() else {
+            self.stage = Stage::List(0);
+            return;
+        };
+        if is_private_repo(outcome, &sentinel) {
+            self.control.sentinel_seen = true;
+            self.control.seen.push(Seen { kind: RepoType::Model, repo: sentinel, group: None });
+            self.stage = Stage::List(0);
+            return;
+        }
+        let why = match outcome {
+            Ok(answer) if repo_not_found(answer) => UnknownReason::NoControl,
+            _ => self.reason(outcome),
+        };
+        self.fail(
+            why,
+            format!("the janitor does not see the sentinel '{sentinel}' as a private model; give the janitor read access to it, or name another one"),
+        );
+    }
+
+    fn hear_list(&mut self, at: usize, page: u8, outcome: &Result<Answer, Failure>) {
+        let Some(kind) = RepoType::ALL.get(at).copied() else {
+            self.stage = Stage::Absent;
+            return;
+        };
+        let Some(Value::Array(items)) = good(outcome).and_then(json) else {
+            if self.plan.janitor {
+                let why = self.reason(outcome);
+                let (who, cause) = (&self.plan.organization, self.cause(outcome));
+                self.fail(why, format!("the janitor cannot list the repositories of '{who}': {cause}"));
+            } else {
+                self.stage = Stage::Absent;
+            }
+            return;
+        };
+        let private = items
+            .iter()
+            .filter(|item| item.get("private") == Some(&Value::Bool(true)))
+            .filter_map(|item| item.get("id").and_then(Value::as_str)?.parse::<RepoName>().ok())
+            .find(|repo| {
+                repo.namespace == self.plan.organization && self.control.seen.iter().all(|s| s.repo != *repo)
+            });
+        let link = good(outcome).and_then(|answer| answer.link.as_deref());
+        let further = link.and_then(|link| routes::next_page(link, self.plan.observer.clone()));
+        self.stage = match (private, further) {
+            (Some(repo), _) => Stage::Read(kind, repo),
+            (None, Some(request)) if page < PAGES => Stage::Page(at, page + 1, request),
+            _ if at + 1 < RepoType::ALL.len() => Stage::List(at + 1),
+            _ => Stage::Absent,
+        };
+    }
+
+    fn hear_read(&mut self, kind: RepoType, repo: RepoName, outcome: &Result<Answer, Failure>) {
+        if is_private_repo(outcome, &repo) {
+            if self.plan.with_groups {
+                self.stage = Stage::Group(kind, repo);
+            } else {
+                self.control.seen.push(Seen { kind, repo, group: None });
+                self.stage = Stage::Absent;
+            }
+        } else if self.plan.janitor {
+            let why = match outcome {
+                Ok(answer) if repo_not_found(answer) => UnknownReason::NoControl,
+                _ => self.reason(outcome),
+            };
+            self.fail(why, format!("the janitor lists the private repository '{repo}' but cannot read it; give it read access to the organization's repositories"));
+        } else {
+            self.stage = Stage::Absent;
+        }
+    }
+
+    fn hear_absent(&mut self, outcome: &Result<Answer, Failure>) {
+        match outcome {
+            Ok(answer) if repo_not_found(answer) => {
+                self.stage = if self.control.seen.is_empty() { Stage::Done } else { Stage::Anonymous };
+            }
+            _ => {
+                let why = self.reason(outcome);
+                self.fail(why, "the Hub did not say 'not found' of a repository that cannot exist, so its answers prove nothing".to_owned());
+            }
+        }
+    }
+
+    fn hear_anonymous(&mut self, outcome: &Result<Answer, Failure>) {
+        match outcome {
+            Ok(answer) if matches!(answer.status, 401 | 403 | 404) && answer.content_type != "text/html" => {
+                self.stage = Stage::Done;
+            }
+            _ => {
+                let why = self.reason(outcome);
+                self.fail(why, "the Hub did not refuse an anonymous look at a private repository, so its answers prove nothing".to_owned());
+            }
+        }
+    }
+}
+
+fn good(outcome: &Result<Answer, Failure>) -> Option<&Answer> {
+    outcome.as_ref().ok().filter(|answer| (200..300).contains(&answer.status))
+}
+
+/// Whether the answer describes exactly this repository, and as a private one.
+fn is_private_repo(outcome: &Result<Answer, Failure>, repo: &RepoName) -> bool {
+    good(outcome).and_then(json).is_some_and(|body| {
+        body.get("id").and_then(Value::as_str) == Some(&repo.to_string())
+            && body.get("private") == Some(&Value::Bool(true))
+    })
+}
+
+fn listed_groups(outcome: &Result<Answer, Failure>) -> Option<Vec<(String, String)>> {
+    let Value::Array(items) = good(outcome).and_then(json)? else { return None };
+    let groups = items
+        .iter()
+        .filter_map(|item| {
+            let id = item.get("id").and_then(Value::as_str).filter(|id| is_object_id(id))?;
+            Some((item.get("name").and_then(Value::as_str)?.to_owned(), id.to_owned()))
+        })
+        .collect();
+    Some(groups)
+}
+
+fn group_of(outcome: &Result<Answer, Failure>) -> Option<String> {
+    good(outcome).and_then(json)?.get("id").and_then(Value::as_str).map(str::to_owned)
+}
+
+/// Whether an observer's "not found" proves absence in this place: in this round it saw the sentinel or another
+/// private repository there, its whoami is fresh (the caller sees to that) and shows nothing that bars it. The
+/// root is seen by every member with a role in the organization, every group by its admins (Hub docs, resource
+/// groups), so that any private repository of the organization proves those.
+pub fn capable(
+    control: &Control,
+    declared: Option<&Declared>,
+    organization: &str,
+    group: Option<&str>,
+) -> bool {
+    let Some(membership) = declared.and_then(|d| d.membership(organization)) else { return false };
+    if control.result.is_err() || !membership.restrictions.is_empty() || control.seen.is_empty() {
+        return false;
+    }
+    let role = membership.role.as_deref();
+    let by_role = match group {
+        None => matches!(role, Some("admin" | "write" | "contributor" | "read")),
+        Some(_) => role == Some("admin"),
+    };
+    control.sentinel_seen
+        || by_role
+        || group.is_some_and(|group| control.seen.iter().any(|s| s.group.as_deref() == Some(group)))
+}
+
+#[cfg(test)]
+#[path = "control_tests.rs"]
+mod tests;

@@ -1,0 +1,11 @@
+//! All that is known of the Hub: which requests there are, what its answers mean, how a canary is made, proven
+//! ours and removed. Pure; it names tokens and never holds one.
+
+pub mod answers;
+pub mod canary;
+pub mod classify;
+pub mod control;
+pub mod names;
+pub mod routes;
+pub mod visit;
+pub mod whoami;

@@ -1,0 +1,189 @@
+//! The requests that are ever sent to the Hub: a closed list, one function each.
+//!
+//! Nothing outside this file spells a path of the Hub. The only methods that change something are `create` and
+//! `delete`; every other POST or DELETE is deliberately absent.
+
+use serde_json::{Value, json};
+
+use crate::access::{RepoName, RepoType};
+use crate::exchange::{Credential, Request, Verb};
+
+/// The templates of all of them, for metrics.
+pub const ALL: &[&str] = &[
+    "/api/whoami-v2",
+    "/api/organizations/{name}/overview",
+    "/api/organizations/{name}/resource-groups",
+    "/api/{type}",
+    "/api/{type}/{namespace}/{repo}",
+    "/api/{type}/{namespace}/{repo}/commits/{rev}",
+    "/api/{type}/{namespace}/{repo}/resource-group",
+    "/api/{type}/{namespace}/{repo}/auth-check",
+    "/api/{type}/{namespace}/{repo}/auth-check/write",
+    "/api/repos/create",
+    "/api/repos/delete",
+];
+
+/// The path segment of a kind of repository.
+fn plural(kind: RepoType) -> &'static str {
+    match kind {
+        RepoType::Model => "models",
+        RepoType::Dataset => "datasets",
+        RepoType::Space => "spaces",
+    }
+}
+
+fn get(route: &'static str, path: String, credential: Credential) -> Request {
+    Request { verb: Verb::Get, route, path, body: None, credential }
+}
+
+/// Letters, digits, `-`, `_`, `.` stay; all else is percent-encoded, so that a name cannot change the path.
+fn segment(text: &str) -> String {
+    text.bytes()
+        .map(|b| match b {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => char::from(b).to_string(),
+            _ => format!("%{b:02X}"),
+        })
+        .collect()
+}
+
+fn repo_path(kind: RepoType, repo: &RepoName) -> String {
+    format!("/api/{}/{}/{}", plural(kind), segment(&repo.namespace), segment(&repo.name))
+}
+
+/// Who the token belongs to and what it declares (OpenAPI). The Hub limits it strictly.
+pub fn whoami(credential: Credential) -> Request {
+    get("/api/whoami-v2", "/api/whoami-v2".to_owned(), credential)
+}
+
+/// The organization's public face; answers with its canonical name (huggingface_hub, `get_organization_overview`).
+pub fn overview(organization: &str, credential: Credential) -> Request {
+    let path = format!("/api/organizations/{}/overview", segment(organization));
+    get("/api/organizations/{name}/overview", path, credential)
+}
+
+/// The resource groups that the token's user has access to (OpenAPI).
+pub fn resource_groups(organization: &str, credential: Credential) -> Request {
+    let path = format!("/api/organizations/{}/resource-groups", segment(organization));
+    get("/api/organizations/{name}/resource-groups", path, credential)
+}
+
+/// One repository's description.
+pub fn repo_info(kind: RepoType, repo: &RepoName, credential: Credential) -> Request {
+    get("/api/{type}/{namespace}/{repo}", repo_path(kind, repo), credential)
+}
+
+/// Its commits on `main`.
+pub fn commits(kind: RepoType, repo: &RepoName, credential: Credential) -> Request {
+    let path = format!("{}/commits/main", repo_path(kind, repo));
+    get("/api/{type}/{namespace}/{repo}/commits/{rev}", path, credential)
+}
+
+/// The resource group it is in (OpenAPI).
+pub fn repo_group(kind: RepoType, repo: &RepoName, credential: Credential) -> Request {
+    let path = format!("{}/resource-group", repo_path(kind, repo));
+    get("/api/{type}/{namespace}/{repo}/resource-group", path, credential)
+}
+
+/// An organization's repositories, those that the token may see; `search` narrows by name.
+pub fn list(kind: RepoType, organization: &str, search: Option<&str>, credential: Credential) -> Request {
+    let mut path = format!("/api/{}?author={}&limit=100", plural(kind), segment(organization));
+    if let Some(search) = search {
+        path.push_str("&search=");
+        path.push_str(&segment(search));
+    }
+    get("/api/{type}", path, credential)
+}
+
+/// The page after one of a listing, from its `Link` header. Of the address only path and query are taken: the
+/// origin is never the answer's to choose.
+pub fn next_page(link: &str, credential: Credential) -> Option<Request> {
+    let next = link.split(',').find(|part| part.contains("rel=\"next\""))?;
+    let url = next.split('<').nth(1)?.split('>').next()?;
+    let path = url.get(url.find("/api/")?..)?;
+    Some(get("/api/{type}", path.to_owned(), credential))
+}
+
+/// Whether the token may read the repository (huggingface_hub, `auth_check`).
+pub fn auth_check(kind: RepoType, repo: &RepoName, credential: Credential) -> Request {
+    let path = format!("{}/auth-check", repo_path(kind, repo));
+    get("/api/{type}/{namespace}/{repo}/auth-check", path, credential)
+}
+
+/// Whether the token may write its content (huggingface_hub, `auth_check(write=True)`); changes nothing.
+pub fn auth_check_write(kind: RepoType, repo: &RepoName, credential: Credential) -> Request {
+    let path = format!("{}/auth-check/write", repo_path(kind, repo));
+    get("/api/{type}/{namespace}/{repo}/auth-check/write", path, credential)
+}
+
+/// Creates a private, empty repository. `private` is always true; a space is the kind that bills nobody.
+pub fn create(repo: &RepoName, kind: RepoType, group: Option<&str>, credential: Credential) -> Request {
+    let mut body = json!({
+        "name": repo.name,
+        "organization": repo.namespace,
+        "type": kind.as_str(),
+        "private": true,
+    });
+    if let Value::Object(fields) = &mut body {
+        if let Some(group) = group {
+            fields.insert("resourceGroupId".to_owned(), json!(group));
+        }
+        if kind == RepoType::Space {
+            fields.insert("sdk".to_owned(), json!("static"));
+        }
+    }
+    Request {
+        verb: Verb::Post,
+        route: "/api/repos/create",
+        path: "/api/repos/create".to_owned(),
+        body: Some(body),
+        credential,
+    }
+}
+
+/// Deletes a repository by name. Only `canary` decides when, and only for what is proven ours.
+pub fn delete(repo: &RepoName, kind: RepoType, credential: Credential) -> Request {
+    Request {
+        verb: Verb::Delete,
+        route: "/api/repos/delete",
+        path: "/api/repos/delete".to_owned(),
+        body: Some(json!({ "name": repo.name, "organization": repo.namespace, "type": kind.as_str() })),
+        credential,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_creation_is_always_private_and_in_the_organization() {
+        let repo: RepoName = "acme/x".parse().expect("a name");
+        for kind in RepoType::ALL {
+            for group in [None, Some("0123456789abcdef01234567")] {
+                let body = create(&repo, *kind, group, Credential::Anonymous).body.expect("a body");
+                assert_eq!(body["private"], true);
+                assert_eq!(body["organization"], "acme");
+                assert_eq!(body["type"], kind.as_str());
+                assert_eq!(body.get("visibility"), None);
+                assert_eq!(body.get("sdk").is_some(), *kind == RepoType::Space);
+                assert_eq!(body.get("resourceGroupId").and_then(Value::as_str), group);
+            }
+        }
+    }
+
+    #[test]
+    fn the_next_page_is_one_of_our_own_origin() {
+        let next = |link| next_page(link, Credential::Anonymous).map(|request| request.path);
+        let link = "<https://elsewhere.example/api/models?author=acme&cursor=x>; rel=\"next\"";
+        assert_eq!(next(link).as_deref(), Some("/api/models?author=acme&cursor=x"));
+        assert_eq!(next("<https://hub/api/models?p=0>; rel=\"prev\""), None);
+        assert_eq!(next("<https://hub/other>; rel=\"next\""), None);
+        assert_eq!(next("rel=\"next\""), None);
+    }
+
+    #[test]
+    fn a_name_cannot_leave_its_segment() {
+        let asked = overview("a/../b?x#y", Credential::Anonymous);
+        assert_eq!(asked.path, "/api/organizations/a%2F..%2Fb%3Fx%23y/overview");
+    }
+}

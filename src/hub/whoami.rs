@@ -1,0 +1,204 @@
+//! What `whoami-v2` says of a token: whose it is, its role and scopes, the user's roles, the restrictions.
+//!
+//! Words of the Hub (roles, permissions, restrictions) are data: an unheard one is kept, never an error. Field
+//! names are those of the OpenAPI document.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::access::UnknownReason;
+use crate::exchange::{Answer, Failure};
+use crate::moment::Timestamp;
+
+use super::answers::{json, of_failure, of_status};
+
+/// What a token declares.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Declared {
+    /// The Hub user whose quota and create lock it shares.
+    pub user: String,
+    /// `read`, `write`, `fineGrained`, …; absent for OAuth and app principals.
+    pub role: Option<String>,
+    /// Scopes of a fine-grained token.
+    pub scopes: Vec<Scope>,
+    /// The user's organizations, as far as shown to this token.
+    pub organizations: Vec<Membership>,
+    /// RFC 3339, where the Hub says when it expires.
+    pub expires_at: Option<String>,
+}
+
+/// One scope of a fine-grained token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scope {
+    /// `org`, `user`, `model`, …
+    pub kind: String,
+    /// The entity's name, where shown.
+    pub name: Option<String>,
+    /// The entity's id.
+    pub id: Option<String>,
+    pub permissions: Vec<String>,
+}
+
+/// The user's place in one organization.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Membership {
+    /// Exact name.
+    pub name: String,
+    pub id: Option<String>,
+    pub role: Option<String>,
+    /// What bars this very token from the organization's data.
+    pub restrictions: Vec<String>,
+    pub groups: Vec<GroupRole>,
+}
+
+/// The user's role in one resource group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupRole {
+    pub id: String,
+    pub name: String,
+    pub role: Option<String>,
+}
+
+impl Declared {
+    /// The membership in the organization of exactly this name.
+    pub fn membership(&self, organization: &str) -> Option<&Membership> {
+        self.organizations.iter().find(|m| m.name == organization)
+    }
+
+    /// When it expires, if that is known.
+    pub fn expiry(&self) -> Option<Timestamp> {
+        self.expires_at.as_deref().and_then(Timestamp::parse)
+    }
+
+    /// What bars the token from the organization; empty when nothing does or nothing is shown.
+    pub fn restrictions(&self, organization: &str) -> &[String] {
+        self.membership(organization).map_or(&[], |m| &m.restrictions)
+    }
+}
+
+/// What asking whoami came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// The token is alive and declares this.
+    Known(Box<Declared>),
+    /// The Hub does not accept the token.
+    Dead,
+    /// Nothing can be said; a rate limit proves nothing about a token.
+    Unclear(UnknownReason),
+}
+
+/// Reads the answer.
+pub fn read(outcome: &Result<Answer, Failure>) -> Heard {
+    let answer = match outcome {
+        Err(Failure::NoSecret) => return Heard::Dead,
+        Err(failure) => return Heard::Unclear(of_failure(*failure)),
+        Ok(answer) => answer,
+    };
+    if !(200..300).contains(&answer.status) {
+        return match of_status(answer) {
+            UnknownReason::TokenInvalid => Heard::Dead,
+            why => Heard::Unclear(why),
+        };
+    }
+    match json(answer).as_ref().and_then(declared) {
+        Some(declared) => Heard::Known(Box::new(declared)),
+        None => Heard::Unclear(UnknownReason::Unrecognized),
+    }
+}
+
+fn text(of: &Value, field: &str) -> Option<String> {
+    of.get(field).and_then(Value::as_str).map(str::to_owned)
+}
+
+fn list<'a>(of: &'a Value, field: &str) -> &'a [Value] {
+    of.get(field).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn texts(of: &Value, field: &str) -> Vec<String> {
+    list(of, field).iter().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+fn declared(body: &Value) -> Option<Declared> {
+    if body.get("error").is_some() {
+        return None;
+    }
+    let auth = body.get("auth").unwrap_or(&Value::Null);
+    let token = auth.get("accessToken").unwrap_or(&Value::Null);
+    let fine = token.get("fineGrained").unwrap_or(&Value::Null);
+    let scopes = list(fine, "scoped").iter().map(|scope| {
+        let entity = scope.get("entity").unwrap_or(&Value::Null);
+        Scope {
+            kind: text(entity, "type").unwrap_or_default(),
+            name: text(entity, "name"),
+            id: text(entity, "_id"),
+            permissions: texts(scope, "permissions"),
+        }
+    });
+    let organizations = list(body, "orgs").iter().filter_map(|org| {
+        let groups = list(org, "resourceGroups").iter().filter_map(|group| {
+            Some(GroupRole { id: text(group, "id")?, name: text(group, "name")?, role: text(group, "role") })
+        });
+        Some(Membership {
+            name: text(org, "name")?,
+            id: text(org, "id"),
+            role: text(org, "roleInOrg"),
+            restrictions: texts(org, "securityRestrictions"),
+            groups: groups.collect(),
+        })
+    });
+    Some(Declared {
+        user: text(body, "name").filter(|name| !name.is_empty())?,
+        role: text(token, "role"),
+        scopes: scopes.collect(),
+        organizations: organizations.collect(),
+        expires_at: text(auth, "expiresAt"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(status: u16, body: &str) -> Result<Answer, Failure> {
+        Ok(Answer { status, content_type: "application/json".into(), body: body.into(), ..Answer::default() })
+    }
+
+    #[test]
+    fn a_user_token_is_read_in_full_and_unheard_words_are_kept() {
+        let body = r#"{"type":"user","id":"1","name":"bob","auth":{"type":"access_token","expiresAt":"2027-01-01T00:00:00.000Z",
+            "accessToken":{"displayName":"t","role":"fineGrained","createdAt":"x","fineGrained":{"scoped":[
+              {"entity":{"_id":"aa","type":"moonbase","name":"m"},"permissions":["repo.teleport"]}]}}},
+            "orgs":[{"type":"org","id":"o1","name":"acme","roleInOrg":"no_access","securityRestrictions":["sso","quantum"],
+              "resourceGroups":[{"id":"g1","name":"group","role":"write"}]}]}"#;
+        let Heard::Known(known) = read(&said(200, body)) else { panic!("known") };
+        assert_eq!(known.user, "bob");
+        assert_eq!(known.role.as_deref(), Some("fineGrained"));
+        assert_eq!(known.scopes[0].kind, "moonbase");
+        assert_eq!(known.scopes[0].permissions, ["repo.teleport"]);
+        assert_eq!(known.restrictions("acme"), ["sso", "quantum"]);
+        assert_eq!(known.restrictions("Acme"), [""; 0]);
+        assert_eq!(known.membership("acme").map(|m| m.groups[0].id.as_str()), Some("g1"));
+        assert_eq!(known.expiry().map(|at| at.to_string()).as_deref(), Some("2027-01-01T00:00:00.000Z"));
+    }
+
+    #[test]
+    fn an_oauth_principal_has_no_access_token_and_is_known_all_the_same() {
+        let body = r#"{"type":"user","name":"bob","auth":{"type":"oauth","expiresAt":"x"},"orgs":[]}"#;
+        let Heard::Known(known) = read(&said(200, body)) else { panic!("known") };
+        assert_eq!((known.role, known.expires_at.as_deref()), (None, Some("x")));
+    }
+
+    #[test]
+    fn a_rate_limit_proves_nothing_and_a_401_proves_death() {
+        assert_eq!(read(&said(401, r#"{"error":"Invalid username or password."}"#)), Heard::Dead);
+        assert_eq!(read(&Err(Failure::NoSecret)), Heard::Dead);
+        assert_eq!(read(&said(429, "{}")), Heard::Unclear(UnknownReason::RateLimited));
+        assert_eq!(read(&said(500, "{}")), Heard::Unclear(UnknownReason::HubError));
+        assert_eq!(
+            read(&said(200, r#"{"error":"x","name":"y"}"#)),
+            Heard::Unclear(UnknownReason::Unrecognized)
+        );
+        assert_eq!(read(&said(200, "[]")), Heard::Unclear(UnknownReason::Unrecognized));
+        assert_eq!(read(&Err(Failure::Timeout)), Heard::Unclear(UnknownReason::Timeout));
+    }
+}
