@@ -36,6 +36,7 @@ pub mod intent;
 pub mod moment;
 pub mod pace;
 pub mod plan;
+pub mod probe;
 pub mod report;
 pub mod schedule;
 pub mod secret;

@@ -1,0 +1,82 @@
+//! From a response to an answer: read within limits, scrubbed, cut to what anybody may need.
+
+use reqwest::Response;
+use reqwest::header::{CONTENT_ENCODING, HeaderMap, TRANSFER_ENCODING};
+
+use super::Keyring;
+use crate::exchange::{Answer, BODY_LIMIT, Failure};
+
+/// The longest header value that is kept, in characters.
+const HEADER_LIMIT: usize = 256;
+
+/// A cursor makes `Link` long, and half a link would end a listing too early.
+const LINK_LIMIT: usize = 4096;
+
+/// The longest request id that is kept.
+const REQUEST_ID_LIMIT: usize = 128;
+
+/// What is kept of a body that is neither JSON nor text.
+const OPAQUE_LIMIT: usize = 1024;
+
+/// Where a request id may stand, best first.
+const REQUEST_IDS: [&str; 3] = ["x-request-id", "x-amzn-trace-id", "x-amz-cf-id"];
+
+/// Reads the response to its end. Everything is scrubbed before it is cut, so that no cut leaves half a
+/// secret.
+///
+/// An encoded body (nobody asked for one) is not unpacked, because a small one may be huge inside: it counts
+/// as beyond the limit, [`Failure::Oversized`].
+pub(super) async fn read(mut response: Response, keyring: &Keyring) -> Result<Answer, Failure> {
+    let announced = response.content_length().unwrap_or(0);
+    if encoded(response.headers()) || usize::try_from(announced).is_ok_and(|length| length > BODY_LIMIT) {
+        return Err(Failure::Oversized);
+    }
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|_| Failure::Lost)? {
+        if bytes.len() + chunk.len() > BODY_LIMIT {
+            return Err(Failure::Oversized);
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    let headers = response.headers();
+    let kept = |name: &str, limit: usize| header(headers, name, limit, keyring);
+    let content_type = kept("content-type", HEADER_LIMIT).unwrap_or_default();
+    let content_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    Ok(Answer {
+        status: response.status().as_u16(),
+        error_code: kept("x-error-code", HEADER_LIMIT),
+        error_message: kept("x-error-message", HEADER_LIMIT),
+        request_id: REQUEST_IDS.iter().find_map(|name| kept(name, REQUEST_ID_LIMIT)),
+        rate_limit: kept("ratelimit", HEADER_LIMIT),
+        rate_limit_policy: kept("ratelimit-policy", HEADER_LIMIT),
+        retry_after: kept("retry-after", HEADER_LIMIT),
+        link: kept("link", LINK_LIMIT),
+        body: body(&bytes, &content_type, keyring),
+        content_type,
+    })
+}
+
+/// Whether the body is anything but itself; chunks were taken apart already.
+fn encoded(headers: &HeaderMap) -> bool {
+    let coding = headers.get_all(CONTENT_ENCODING).iter().map(|value| (value, "identity"));
+    let transfer = headers.get_all(TRANSFER_ENCODING).iter().map(|value| (value, "chunked"));
+    coding
+        .chain(transfer)
+        .any(|(value, fine)| !value.as_bytes().trim_ascii().eq_ignore_ascii_case(fine.as_bytes()))
+}
+
+/// A header's first value: scrubbed, printable, short.
+fn header(headers: &HeaderMap, name: &str, limit: usize, keyring: &Keyring) -> Option<String> {
+    let value = keyring.scrub(headers.get(name)?.as_bytes()).into_owned();
+    let printable = |byte: u8| if (0x20..0x7F).contains(&byte) { char::from(byte) } else { '?' };
+    Some(value.into_iter().take(limit).map(printable).collect())
+}
+
+fn body(bytes: &[u8], content_type: &str, keyring: &Keyring) -> String {
+    let clean = keyring.scrub(bytes);
+    let readable = content_type.starts_with("text/")
+        || content_type == "application/json"
+        || (content_type.starts_with("application/") && content_type.ends_with("+json"));
+    let end = if readable { clean.len() } else { clean.len().min(OPAQUE_LIMIT) };
+    String::from_utf8_lossy(&clean[..end]).into_owned()
+}

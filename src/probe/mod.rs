@@ -1,0 +1,161 @@
+//! Sends a request with a token and always comes back with an exchange.
+//!
+//! This room holds tokens and knows no provider. A token travels to one origin only, that of the endpoint: no
+//! path, redirect, proxy variable or answer can move it (`origin`). One request is one request: nothing is
+//! retried or followed here, and what may change something travels on a connection of its own. An answer
+//! leaves the room only after every loaded secret in it has been blotted out.
+//!
+//! No error of the HTTP client is ever formatted, because its text holds the URL.
+
+mod answer;
+mod client;
+mod keyring;
+mod origin;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::{Client, Method};
+use tokio::time::{Instant, timeout};
+
+use crate::exchange::{Answer, Credential, Exchange, Failure, Request, Verb};
+use crate::moment::Timestamp;
+use crate::secret::Secret;
+
+pub use client::{ProberFault, install_crypto};
+pub use keyring::Keyring;
+use origin::Origin;
+
+/// How requests are sent.
+#[derive(Clone)]
+pub struct Settings {
+    /// Origin, e.g. `https://huggingface.co`; tokens go nowhere else.
+    pub endpoint: String,
+    /// Deadline of one request: connecting, headers and body together.
+    pub request_timeout: Duration,
+    /// The only proxy that is ever used; may hold a password.
+    pub proxy: Option<String>,
+    /// Contents of PEM files with CA certificates that are trusted besides the roots.
+    pub ca_files: Vec<Vec<u8>>,
+    /// Trust the roots compiled in, not the system's.
+    pub bundled_roots: bool,
+    /// Let no unsafe method out.
+    pub read_only: bool,
+    /// What the daemon calls itself.
+    pub user_agent: String,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Settings")
+            .field("request_timeout", &self.request_timeout)
+            .field("proxy", &self.proxy.is_some())
+            .field("ca_files", &self.ca_files.len())
+            .field("bundled_roots", &self.bundled_roots)
+            .field("read_only", &self.read_only)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Sends requests to one endpoint. Cheap to clone.
+#[derive(Clone)]
+pub struct Prober(Arc<Inner>);
+
+struct Inner {
+    origin: Origin,
+    /// Keeps connections for later reads.
+    reads: Client,
+    /// A fresh connection for each request: on a kept one, a request could be lost without anybody knowing
+    /// whether it was heard.
+    changes: Client,
+    request_timeout: Duration,
+    read_only: bool,
+}
+
+impl fmt::Debug for Prober {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Prober({}, read_only: {})", self.0.origin.as_str(), self.0.read_only)
+    }
+}
+
+impl Prober {
+    /// Builds both clients; afterwards nothing of the settings can fail any more.
+    pub fn new(settings: Settings) -> Result<Prober, ProberFault> {
+        let origin = Origin::new(&settings.endpoint).ok_or(ProberFault::Endpoint)?;
+        let reads = client::build(&settings, origin.plain(), client::Reuse::Kept)?;
+        let changes = client::build(&settings, origin.plain(), client::Reuse::Never)?;
+        let Settings { request_timeout, read_only, .. } = settings;
+        Ok(Prober(Arc::new(Inner { origin, reads, changes, request_timeout, read_only })))
+    }
+
+    /// Sends one request. Whatever happens is in the exchange; `elapsed` ends with the answer's last byte.
+    pub async fn send(&self, keyring: &Keyring, request: Request, sent_at: Timestamp) -> Exchange {
+        let begun = Instant::now();
+        let outcome = self.0.outcome(keyring, &request).await;
+        Exchange { request, sent_at, elapsed: begun.elapsed(), outcome }
+    }
+}
+
+impl Inner {
+    async fn outcome(&self, keyring: &Keyring, request: &Request) -> Result<Answer, Failure> {
+        if self.read_only && request.verb.is_unsafe() {
+            return Err(Failure::ReadOnly);
+        }
+        let secret = match &request.credential {
+            Credential::Anonymous => None,
+            Credential::Token(name) => Some(keyring.get(name).ok_or(Failure::NoSecret)?),
+        };
+        let (client, ready) = self.prepare(request, secret)?;
+        // Dropping the exchange in the middle closes its connection.
+        match timeout(self.request_timeout, exchange(client, ready, keyring)).await {
+            Ok(outcome) => outcome,
+            // Connecting has a shorter deadline of its own, so that by now the request may have left.
+            Err(_) => Err(Failure::Timeout),
+        }
+    }
+
+    /// The request as the client sends it. The secret is attached last, to a URL that was checked twice.
+    fn prepare(
+        &self,
+        request: &Request,
+        secret: Option<&Secret>,
+    ) -> Result<(&Client, reqwest::Request), Failure> {
+        let url = self.origin.url(&request.path).ok_or(Failure::Unsent)?;
+        let (client, method) = match request.verb {
+            Verb::Get => (&self.reads, Method::GET),
+            Verb::Post => (&self.changes, Method::POST),
+            Verb::Delete => (&self.changes, Method::DELETE),
+        };
+        let mut ready = reqwest::Request::new(method, url);
+        if let Some(body) = &request.body {
+            let bytes = serde_json::to_vec(body).map_err(|_| Failure::Unsent)?;
+            ready.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            *ready.body_mut() = Some(bytes.into());
+        }
+        ready.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        if let Some(secret) = secret {
+            let bearer = format!("Bearer {}", secret.expose());
+            let mut bearer = HeaderValue::try_from(bearer).map_err(|_| Failure::NoSecret)?;
+            bearer.set_sensitive(true);
+            if !self.origin.owns(ready.url()) {
+                return Err(Failure::Unsent);
+            }
+            ready.headers_mut().insert(AUTHORIZATION, bearer);
+        }
+        Ok((client, ready))
+    }
+}
+
+/// Sends and reads to the end.
+async fn exchange(client: &Client, ready: reqwest::Request, keyring: &Keyring) -> Result<Answer, Failure> {
+    let response = client.execute(ready).await.map_err(|error| {
+        // `is_builder`: the client itself refused to send it. `is_connect`: names, TCP, TLS or the proxy's
+        // tunnel.
+        if error.is_builder() || error.is_connect() { Failure::Unsent } else { Failure::Lost }
+    })?;
+    answer::read(response, keyring).await
+}
