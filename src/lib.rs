@@ -40,3 +40,4 @@ pub mod probe;
 pub mod report;
 pub mod schedule;
 pub mod secret;
+pub mod store;

@@ -1,0 +1,286 @@
+//! The rows of the journal, written: each entry of a batch as its statements. All SQL is static text with
+//! bound values.
+
+use std::time::Duration;
+
+use sqlx::sqlite::SqliteConnection;
+
+use super::fault::Trouble;
+use super::{Breaker, Creation, Declared, Pause, Write};
+use crate::access::CheckKey;
+use crate::alert::CheckState;
+use crate::intent::Canary;
+use crate::moment::Timestamp;
+use crate::report::Finding;
+
+pub(super) use super::rows::{kept, latest_canaries, transitions};
+
+/// Over how long creation calls count.
+pub(super) const CREATIONS_COUNT: Duration = Duration::from_secs(24 * 3600);
+
+/// When they are pruned: later than they count, so that a clock that was wrong by less than a day forgets
+/// none.
+const CREATIONS_STAY: Duration = Duration::from_secs(48 * 3600);
+
+/// Writes one entry.
+pub(super) async fn write(connection: &mut SqliteConnection, entry: &Write) -> Result<(), Trouble> {
+    match entry {
+        Write::Canary { canary, event, at } => {
+            let before = stored_state(connection, canary.id).await?;
+            canary_row(connection, canary).await?;
+            canary_children(connection, canary).await?;
+            transition(connection, canary, before, event, *at).await
+        }
+        Write::Creation(creation) => write_creation(connection, creation).await,
+        Write::Check(state) => write_check(connection, state).await,
+        Write::ForgetCheck(key) => forget_check(connection, key).await,
+        Write::Finding(finding) => write_finding(connection, finding).await,
+        Write::Breaker(breaker) => write_breaker(connection, breaker).await,
+        Write::Unlatch { organization } => unlatch(connection, organization).await,
+        Write::Pause(pause) => write_pause(connection, pause).await,
+        Write::Declared(declared) => write_declared(connection, declared).await,
+    }
+}
+
+async fn stored_state(connection: &mut SqliteConnection, id: i64) -> Result<Option<String>, Trouble> {
+    Ok(sqlx::query_scalar("SELECT state FROM canaries WHERE id = $1")
+        .bind(id)
+        .fetch_optional(connection)
+        .await?)
+}
+
+/// What was planned never changes: an entry that reuses a number for another plan is refused, because it
+/// would overwrite the memory of a repository that may exist.
+async fn canary_row(connection: &mut SqliteConnection, canary: &Canary) -> Result<(), Trouble> {
+    let done = sqlx::query(
+        "INSERT INTO canaries
+             (id, namespace, name, kind, group_id, target, token, owner, planned_at, given_up_at, state,
+              repo_id, looks, next_at, note)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+         ON CONFLICT (id) DO UPDATE SET
+             owner = excluded.owner, state = excluded.state, repo_id = excluded.repo_id,
+             looks = excluded.looks, next_at = excluded.next_at, note = excluded.note,
+             given_up_at = excluded.given_up_at
+         WHERE namespace = excluded.namespace AND name = excluded.name AND kind = excluded.kind
+             AND group_id IS excluded.group_id AND token = excluded.token
+             AND planned_at = excluded.planned_at",
+    )
+    .bind(canary.id)
+    .bind(&canary.repo.namespace)
+    .bind(&canary.repo.name)
+    .bind(canary.kind.as_str())
+    .bind(&canary.group)
+    .bind(&canary.target)
+    .bind(canary.token.as_str())
+    .bind(&canary.owner)
+    .bind(canary.planned_at.0)
+    .bind(canary.given_up_at.map(|at| at.0))
+    .bind(canary.state.as_str())
+    .bind(&canary.repo_id)
+    .bind(canary.looks)
+    .bind(canary.next_at.map(|at| at.0))
+    .bind(&canary.note)
+    .execute(connection)
+    .await?;
+    if done.rows_affected() == 1 { Ok(()) } else { Err(Trouble::Contradiction) }
+}
+
+async fn canary_children(connection: &mut SqliteConnection, canary: &Canary) -> Result<(), Trouble> {
+    for (attempt, seq) in canary.deletes.iter().zip(0_i64..) {
+        sqlx::query(
+            "INSERT INTO attempts (canary, seq, at, signer, outcome) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (canary, seq) DO UPDATE SET
+                 at = excluded.at, signer = excluded.signer, outcome = excluded.outcome",
+        )
+        .bind(canary.id)
+        .bind(seq)
+        .bind(attempt.at.0)
+        .bind(attempt.by.as_str())
+        .bind(attempt.outcome.as_str())
+        .execute(&mut *connection)
+        .await?;
+    }
+    for (at, seq) in canary.absences.iter().zip(0_i64..) {
+        sqlx::query(
+            "INSERT INTO sightings (canary, seq, at) VALUES ($1, $2, $3)
+             ON CONFLICT (canary, seq) DO UPDATE SET at = excluded.at",
+        )
+        .bind(canary.id)
+        .bind(seq)
+        .bind(at.0)
+        .execute(&mut *connection)
+        .await?;
+    }
+    // A canary that is seen again loses its sightings of absence; attempts only ever grow.
+    let (deletes, absences) = (count(canary.deletes.len())?, count(canary.absences.len())?);
+    let more: bool =
+        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM attempts WHERE canary = $1 AND seq >= $2)")
+            .bind(canary.id)
+            .bind(deletes)
+            .fetch_one(&mut *connection)
+            .await?;
+    if more {
+        return Err(Trouble::Contradiction);
+    }
+    sqlx::query("DELETE FROM sightings WHERE canary = $1 AND seq >= $2")
+        .bind(canary.id)
+        .bind(absences)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+fn count(length: usize) -> Result<i64, Trouble> {
+    i64::try_from(length).map_err(|_| Trouble::Contradiction)
+}
+
+async fn transition(
+    connection: &mut SqliteConnection,
+    canary: &Canary,
+    before: Option<String>,
+    event: &str,
+    at: Timestamp,
+) -> Result<(), Trouble> {
+    sqlx::query(
+        "INSERT INTO transitions (canary, seq, at, from_state, to_state, event)
+         VALUES ($1, (SELECT coalesce(max(seq) + 1, 0) FROM transitions WHERE canary = $1), $2, $3, $4, $5)",
+    )
+    .bind(canary.id)
+    .bind(at.0)
+    .bind(before)
+    .bind(canary.state.as_str())
+    .bind(event)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn write_creation(connection: &mut SqliteConnection, creation: &Creation) -> Result<(), Trouble> {
+    sqlx::query("DELETE FROM creations WHERE at < $1")
+        .bind((creation.at - CREATIONS_STAY).0)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query("INSERT INTO creations (owner, at) VALUES ($1, $2)")
+        .bind(&creation.owner)
+        .bind(creation.at.0)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn write_check(connection: &mut SqliteConnection, state: &CheckState) -> Result<(), Trouble> {
+    sqlx::query(
+        "INSERT INTO checks
+             (organization, token, permission, target, access, reason, observed_at, allowed, conclusive_at,
+              bad_streak, good_streak, firing_since, firing)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+         ON CONFLICT (organization, token, permission, target) DO UPDATE SET
+             access = excluded.access, reason = excluded.reason, observed_at = excluded.observed_at,
+             allowed = excluded.allowed, conclusive_at = excluded.conclusive_at,
+             bad_streak = excluded.bad_streak, good_streak = excluded.good_streak,
+             firing_since = excluded.firing_since, firing = excluded.firing",
+    )
+    .bind(&state.key.organization)
+    .bind(state.key.token.as_str())
+    .bind(state.key.permission.as_str())
+    .bind(&state.key.target)
+    .bind(state.latest.as_str())
+    .bind(state.latest.reason())
+    .bind(state.observed_at.0)
+    .bind(state.conclusive.map(|(allowed, _)| allowed))
+    .bind(state.conclusive.map(|(_, at)| at.0))
+    .bind(state.bad_streak)
+    .bind(state.good_streak)
+    .bind(state.firing_since.map(|at| at.0))
+    .bind(state.firing.map(|verdict| verdict.as_str()))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn forget_check(connection: &mut SqliteConnection, key: &CheckKey) -> Result<(), Trouble> {
+    sqlx::query(
+        "DELETE FROM checks WHERE organization = $1 AND token = $2 AND permission = $3 AND target = $4",
+    )
+    .bind(&key.organization)
+    .bind(key.token.as_str())
+    .bind(key.permission.as_str())
+    .bind(&key.target)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn write_finding(connection: &mut SqliteConnection, finding: &Finding) -> Result<(), Trouble> {
+    sqlx::query(
+        "INSERT INTO findings
+             (kind, organization, token, permission, target, severity, since, last_seen, resolved_at, detail)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+         ON CONFLICT (kind, organization, ifnull(token, ''), ifnull(permission, ''), ifnull(target, ''))
+         DO UPDATE SET
+             severity = excluded.severity, since = excluded.since, last_seen = excluded.last_seen,
+             resolved_at = excluded.resolved_at, detail = excluded.detail",
+    )
+    .bind(finding.kind.as_str())
+    .bind(&finding.organization)
+    .bind(finding.token.as_ref().map(|token| token.as_str()))
+    .bind(finding.permission.map(|permission| permission.as_str()))
+    .bind(&finding.target)
+    .bind(finding.severity.as_str())
+    .bind(finding.since.0)
+    .bind(finding.last_seen.0)
+    .bind(finding.resolved_at.map(|at| at.0))
+    .bind(&finding.detail)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn write_breaker(connection: &mut SqliteConnection, breaker: &Breaker) -> Result<(), Trouble> {
+    sqlx::query(
+        "INSERT INTO breakers (organization, at, why) VALUES ($1, $2, $3)
+         ON CONFLICT (organization) DO UPDATE SET at = excluded.at, why = excluded.why",
+    )
+    .bind(&breaker.organization)
+    .bind(breaker.at.0)
+    .bind(&breaker.why)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn unlatch(connection: &mut SqliteConnection, organization: &str) -> Result<(), Trouble> {
+    sqlx::query("DELETE FROM breakers WHERE organization = $1")
+        .bind(organization)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn write_pause(connection: &mut SqliteConnection, pause: &Pause) -> Result<(), Trouble> {
+    sqlx::query(
+        "INSERT INTO pauses (owner, until, why) VALUES ($1, $2, $3)
+         ON CONFLICT (owner) DO UPDATE SET until = excluded.until, why = excluded.why",
+    )
+    .bind(&pause.owner)
+    .bind(pause.until.0)
+    .bind(pause.why.as_str())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn write_declared(connection: &mut SqliteConnection, declared: &Declared) -> Result<(), Trouble> {
+    sqlx::query(
+        "INSERT INTO declared (token, fingerprint, at, body) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (token) DO UPDATE SET
+             fingerprint = excluded.fingerprint, at = excluded.at, body = excluded.body",
+    )
+    .bind(declared.token.as_str())
+    .bind(&declared.fingerprint)
+    .bind(declared.at.0)
+    .bind(&declared.body)
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! The journal: what must outlive the process. Intents before anything is asked, and all that followed.
+//!
+//! `write` is one transaction and its `Ok` means durable: only then may a request that changes the Hub leave.
+//! The latest version of a row is the truth; canaries and their transitions are never deleted. Nothing here
+//! reads a clock, and no secret ever gets here.
+//!
+//! After a failed `write` nothing of its batch is there, with one exception: when the failure struck while
+//! the commit itself was made durable, or the future was dropped meanwhile, its outcome is unknown. The
+//! caller must take it as not written and use none of its names again. Later calls work on a fresh
+//! connection, which rolls back whatever was unfinished; after a failed fsync they fail cleanly instead until
+//! a restart has read the file again, because what the system then holds in memory may never reach the disk.
+
+mod fault;
+mod journal;
+mod rows;
+mod sqlite;
+#[cfg(test)]
+mod tests;
+
+use crate::access::{CheckKey, TokenName, UnknownReason};
+use crate::alert::CheckState;
+use crate::intent::{Canary, CanaryState};
+use crate::moment::Timestamp;
+use crate::report::Finding;
+
+pub use fault::{Operation, StoreFault};
+pub use sqlite::Store;
+
+/// How the store is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// The one writer: takes the exclusive lock, makes the file if it is absent, brings it to our version.
+    Write,
+    /// Beside a running writer; changes nothing.
+    Read,
+}
+
+/// Everything that a start needs to go on where the last process stopped.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kept {
+    /// Canaries that are still owed something or still being verified, oldest first.
+    pub canaries: Vec<Canary>,
+    /// The highest number ever given to a canary; 0 when there was none.
+    pub last_canary_id: i64,
+    /// Every check that was ever answered and not forgotten.
+    pub checks: Vec<CheckState>,
+    /// Every finding, also those that ended.
+    pub findings: Vec<Finding>,
+    /// Creation calls of the last 24 hours, oldest first.
+    pub creations: Vec<Creation>,
+    /// Latched breakers.
+    pub breakers: Vec<Breaker>,
+    /// Pauses that are not over.
+    pub pauses: Vec<Pause>,
+    /// The last whoami of each token.
+    pub declared: Vec<Declared>,
+    /// Whether this very process made the journal: nothing can be remembered.
+    pub first_start: bool,
+}
+
+/// One creation call of a Hub user, for the quota.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Creation {
+    pub owner: String,
+    pub at: Timestamp,
+}
+
+/// An organization whose canaries are off until a person says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Breaker {
+    pub organization: String,
+    pub at: Timestamp,
+    pub why: String,
+}
+
+/// A Hub user whose creations rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pause {
+    pub owner: String,
+    pub until: Timestamp,
+    pub why: UnknownReason,
+}
+
+/// What a token said of itself last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Declared {
+    pub token: TokenName,
+    /// Tells one secret of that name from the next; opaque here.
+    pub fingerprint: String,
+    pub at: Timestamp,
+    /// JSON made by others; opaque here, never a secret.
+    pub body: String,
+}
+
+/// One step in the life of a canary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transition {
+    pub at: Timestamp,
+    /// `None`: the intent was made.
+    pub from: Option<CanaryState>,
+    pub to: CanaryState,
+    pub event: String,
+}
+
+/// One thing to be written.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Write {
+    /// The canary as it is now, and what happened to it when; a transition is appended.
+    Canary {
+        canary: Canary,
+        event: String,
+        at: Timestamp,
+    },
+    Creation(Creation),
+    Check(CheckState),
+    /// The check is no longer configured.
+    ForgetCheck(CheckKey),
+    Finding(Finding),
+    Breaker(Breaker),
+    /// A person cleared the breaker.
+    Unlatch {
+        organization: String,
+    },
+    Pause(Pause),
+    Declared(Declared),
+}

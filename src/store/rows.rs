@@ -1,0 +1,273 @@
+//! The rows of the journal, read back into words. A row that is beyond us is a fault that names its table; it
+//! is never skipped, because what is skipped is forgotten.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::{Row, Sqlite};
+
+use super::fault::Trouble;
+use super::journal::CREATIONS_COUNT;
+use super::{Breaker, Creation, Declared, Kept, Pause, Transition};
+use crate::access::{Access, CheckKey, RepoName, TokenName};
+use crate::alert::CheckState;
+use crate::intent::{Canary, DeleteAttempt};
+use crate::moment::Timestamp;
+use crate::report::Finding;
+
+/// A row, and the table that a fault would name.
+struct Line<'a> {
+    row: &'a SqliteRow,
+    table: &'static str,
+}
+
+impl<'a> Line<'a> {
+    fn get<T>(&self, column: &'static str) -> Result<T, Trouble>
+    where
+        T: sqlx::Decode<'a, Sqlite> + sqlx::Type<Sqlite>,
+    {
+        self.row.try_get(column).map_err(|_| Trouble::Row(self.table))
+    }
+
+    /// A word of a closed list.
+    fn word<T: FromStr>(&self, column: &'static str) -> Result<T, Trouble> {
+        self.get::<&str>(column)?.parse().map_err(|_| Trouble::Row(self.table))
+    }
+
+    fn maybe_word<T: FromStr>(&self, column: &'static str) -> Result<Option<T>, Trouble> {
+        let text = self.get::<Option<&str>>(column)?;
+        text.map(|text| text.parse().map_err(|_| Trouble::Row(self.table))).transpose()
+    }
+
+    fn at(&self, column: &'static str) -> Result<Timestamp, Trouble> {
+        Ok(Timestamp(self.get(column)?))
+    }
+
+    fn maybe_at(&self, column: &'static str) -> Result<Option<Timestamp>, Trouble> {
+        Ok(self.get::<Option<i64>>(column)?.map(Timestamp))
+    }
+
+    fn token(&self, column: &'static str) -> Result<TokenName, Trouble> {
+        Ok(TokenName::new(self.get(column)?))
+    }
+}
+
+/// Reads every row of an answer.
+fn each<T>(
+    table: &'static str,
+    rows: &[SqliteRow],
+    read: impl Fn(&Line<'_>) -> Result<T, Trouble>,
+) -> Result<Vec<T>, Trouble> {
+    rows.iter().map(|row| read(&Line { row, table })).collect()
+}
+
+/// Everything but whether this is the first start, which the file does not know.
+pub(in crate::store) async fn kept(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+) -> Result<Kept, Trouble> {
+    let last_canary_id: i64 =
+        sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM canaries").fetch_one(&mut *connection).await?;
+    let checks = sqlx::query("SELECT * FROM checks ORDER BY organization, token, permission, target")
+        .fetch_all(&mut *connection)
+        .await?;
+    let findings =
+        sqlx::query("SELECT * FROM findings ORDER BY since, rowid").fetch_all(&mut *connection).await?;
+    let creations = sqlx::query("SELECT * FROM creations WHERE at > $1 ORDER BY at, rowid")
+        .bind((now - CREATIONS_COUNT).0)
+        .fetch_all(&mut *connection)
+        .await?;
+    let breakers =
+        sqlx::query("SELECT * FROM breakers ORDER BY organization").fetch_all(&mut *connection).await?;
+    let pauses = sqlx::query("SELECT * FROM pauses WHERE until > $1 ORDER BY owner")
+        .bind(now.0)
+        .fetch_all(&mut *connection)
+        .await?;
+    let declared = sqlx::query("SELECT * FROM declared ORDER BY token").fetch_all(&mut *connection).await?;
+    Ok(Kept {
+        canaries: owed_canaries(connection).await?,
+        last_canary_id,
+        checks: each("checks", &checks, check)?,
+        findings: each("findings", &findings, finding)?,
+        creations: each("creations", &creations, |line| {
+            Ok(Creation { owner: line.get("owner")?, at: line.at("at")? })
+        })?,
+        breakers: each("breakers", &breakers, |line| {
+            Ok(Breaker { organization: line.get("organization")?, at: line.at("at")?, why: line.get("why")? })
+        })?,
+        pauses: each("pauses", &pauses, |line| {
+            Ok(Pause { owner: line.get("owner")?, until: line.at("until")?, why: line.word("why")? })
+        })?,
+        declared: each("declared", &declared, |line| {
+            Ok(Declared {
+                token: line.token("token")?,
+                fingerprint: line.get("fingerprint")?,
+                at: line.at("at")?,
+                body: line.get("body")?,
+            })
+        })?,
+        first_start: false,
+    })
+}
+
+/// All that is owed something. Wider than "to be looked at": one that is neither gone nor refused is never
+/// lost from sight, even if a mistake left it without a next look.
+async fn owed_canaries(connection: &mut SqliteConnection) -> Result<Vec<Canary>, Trouble> {
+    let canaries = sqlx::query(
+        "SELECT * FROM canaries WHERE next_at IS NOT NULL OR state NOT IN ('gone', 'refused') ORDER BY id",
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let attempts = sqlx::query(
+        "SELECT * FROM attempts WHERE canary IN
+             (SELECT id FROM canaries WHERE next_at IS NOT NULL OR state NOT IN ('gone', 'refused'))
+         ORDER BY canary, seq",
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let sightings = sqlx::query(
+        "SELECT * FROM sightings WHERE canary IN
+             (SELECT id FROM canaries WHERE next_at IS NOT NULL OR state NOT IN ('gone', 'refused'))
+         ORDER BY canary, seq",
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    assemble(&canaries, &attempts, &sightings)
+}
+
+/// The latest of all, newest first.
+pub(in crate::store) async fn latest_canaries(
+    connection: &mut SqliteConnection,
+    limit: u32,
+) -> Result<Vec<Canary>, Trouble> {
+    let canaries = sqlx::query("SELECT * FROM canaries ORDER BY id DESC LIMIT $1")
+        .bind(limit)
+        .fetch_all(&mut *connection)
+        .await?;
+    let attempts = sqlx::query(
+        "SELECT * FROM attempts WHERE canary IN (SELECT id FROM canaries ORDER BY id DESC LIMIT $1)
+         ORDER BY canary, seq",
+    )
+    .bind(limit)
+    .fetch_all(&mut *connection)
+    .await?;
+    let sightings = sqlx::query(
+        "SELECT * FROM sightings WHERE canary IN (SELECT id FROM canaries ORDER BY id DESC LIMIT $1)
+         ORDER BY canary, seq",
+    )
+    .bind(limit)
+    .fetch_all(&mut *connection)
+    .await?;
+    assemble(&canaries, &attempts, &sightings)
+}
+
+/// Canaries in the given order, each with its children.
+fn assemble(
+    canaries: &[SqliteRow],
+    attempts: &[SqliteRow],
+    sightings: &[SqliteRow],
+) -> Result<Vec<Canary>, Trouble> {
+    let mut deletes: HashMap<i64, Vec<DeleteAttempt>> = HashMap::new();
+    for (id, attempt) in each("attempts", attempts, |line| {
+        let attempt =
+            DeleteAttempt { at: line.at("at")?, by: line.word("signer")?, outcome: line.word("outcome")? };
+        Ok((line.get::<i64>("canary")?, attempt))
+    })? {
+        deletes.entry(id).or_default().push(attempt);
+    }
+    let mut absences: HashMap<i64, Vec<Timestamp>> = HashMap::new();
+    for (id, at) in each("sightings", sightings, |line| Ok((line.get::<i64>("canary")?, line.at("at")?)))? {
+        absences.entry(id).or_default().push(at);
+    }
+    let mut all = each("canaries", canaries, canary)?;
+    for canary in &mut all {
+        canary.deletes = deletes.remove(&canary.id).unwrap_or_default();
+        canary.absences = absences.remove(&canary.id).unwrap_or_default();
+    }
+    Ok(all)
+}
+
+/// Checked as if a person had typed it: this name becomes part of a DELETE's path.
+fn repo_name(line: &Line<'_>) -> Result<RepoName, Trouble> {
+    let (namespace, name): (&str, &str) = (line.get("namespace")?, line.get("name")?);
+    format!("{namespace}/{name}").parse().map_err(|()| Trouble::Row(line.table))
+}
+
+fn canary(line: &Line<'_>) -> Result<Canary, Trouble> {
+    Ok(Canary {
+        id: line.get("id")?,
+        repo: repo_name(line)?,
+        kind: line.word("kind")?,
+        group: line.get("group_id")?,
+        target: line.get("target")?,
+        token: line.token("token")?,
+        owner: line.get("owner")?,
+        planned_at: line.at("planned_at")?,
+        given_up_at: line.maybe_at("given_up_at")?,
+        state: line.word("state")?,
+        repo_id: line.get("repo_id")?,
+        deletes: Vec::new(),
+        absences: Vec::new(),
+        looks: line.get("looks")?,
+        next_at: line.maybe_at("next_at")?,
+        note: line.get("note")?,
+    })
+}
+
+/// The story of one canary, oldest step first.
+pub(in crate::store) async fn transitions(
+    connection: &mut SqliteConnection,
+    canary: i64,
+) -> Result<Vec<Transition>, Trouble> {
+    let rows = sqlx::query("SELECT * FROM transitions WHERE canary = $1 ORDER BY seq")
+        .bind(canary)
+        .fetch_all(connection)
+        .await?;
+    each("transitions", &rows, |line| {
+        Ok(Transition {
+            at: line.at("at")?,
+            from: line.maybe_word("from_state")?,
+            to: line.word("to_state")?,
+            event: line.get("event")?,
+        })
+    })
+}
+
+fn check(line: &Line<'_>) -> Result<CheckState, Trouble> {
+    let allowed: Option<bool> = line.get("allowed")?;
+    Ok(CheckState {
+        key: CheckKey {
+            organization: line.get("organization")?,
+            token: line.token("token")?,
+            permission: line.word("permission")?,
+            target: line.get("target")?,
+        },
+        latest: Access::parse(line.get("access")?, line.get("reason")?).ok_or(Trouble::Row(line.table))?,
+        observed_at: line.at("observed_at")?,
+        conclusive: match (allowed, line.maybe_at("conclusive_at")?) {
+            (Some(allowed), Some(at)) => Some((allowed, at)),
+            (None, None) => None,
+            _ => return Err(Trouble::Row(line.table)),
+        },
+        bad_streak: line.get("bad_streak")?,
+        good_streak: line.get("good_streak")?,
+        firing_since: line.maybe_at("firing_since")?,
+        firing: line.maybe_word("firing")?,
+    })
+}
+
+fn finding(line: &Line<'_>) -> Result<Finding, Trouble> {
+    Ok(Finding {
+        kind: line.word("kind")?,
+        organization: line.get("organization")?,
+        token: line.get::<Option<&str>>("token")?.map(TokenName::new),
+        permission: line.maybe_word("permission")?,
+        target: line.get("target")?,
+        severity: line.word("severity")?,
+        since: line.at("since")?,
+        last_seen: line.at("last_seen")?,
+        resolved_at: line.maybe_at("resolved_at")?,
+        detail: line.get("detail")?,
+    })
+}

@@ -1,0 +1,294 @@
+//! How a journal must behave, whatever it is kept in: what is written comes back.
+
+mod hardship;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use sqlx::{ConnectOptions, Connection, Executor};
+
+use super::*;
+use crate::access::{Access, DenyReason, Permission, RepoType, Severity, Verdict};
+use crate::intent::{DeleteAttempt, DeleteOutcome, Deleter};
+use crate::report::FindingKind;
+
+/// A directory of its own for each test, gone afterwards.
+struct Place(PathBuf);
+
+impl Place {
+    fn new() -> Place {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("scopewatch-store-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a directory");
+        Place(path)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("state.db")
+    }
+
+    async fn store(&self) -> Store {
+        Store::open(&self.file(), Mode::Write).await.expect("opens")
+    }
+
+    /// The file as another program would change it.
+    async fn meddle(&self, sql: &'static str) {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.file()).create_if_missing(true);
+        let mut connection = options.connect().await.expect("connects");
+        connection.execute(sqlx::raw_sql(sql)).await.expect("is changed");
+        connection.close().await.expect("closes");
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+const NOW: Timestamp = Timestamp(1_800_000_000_000);
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp(NOW.0 + seconds * 1000)
+}
+
+fn canary(id: i64) -> Canary {
+    Canary {
+        id,
+        repo: format!("acme/scopewatch-canary-{id}").parse().expect("a name"),
+        kind: RepoType::Dataset,
+        group: Some("65f0".into()),
+        target: "dataset@group".into(),
+        token: TokenName::new("ci"),
+        owner: Some("bob".into()),
+        planned_at: NOW,
+        given_up_at: None,
+        state: CanaryState::Planned,
+        repo_id: None,
+        deletes: Vec::new(),
+        absences: Vec::new(),
+        looks: 0,
+        next_at: Some(at(1)),
+        note: "planned".into(),
+    }
+}
+
+fn step(canary: &Canary, event: &str) -> Write {
+    Write::Canary { canary: canary.clone(), event: event.into(), at: at(2) }
+}
+
+fn key(target: &str) -> CheckKey {
+    CheckKey {
+        organization: "acme".into(),
+        token: TokenName::new("ci"),
+        permission: Permission::RepoCreate,
+        target: target.into(),
+    }
+}
+
+fn check(target: &str, latest: Access) -> CheckState {
+    CheckState {
+        key: key(target),
+        latest,
+        observed_at: at(3),
+        conclusive: latest.conclusive().map(|allowed| (allowed, at(3))),
+        bad_streak: 7,
+        good_streak: u32::MAX,
+        firing_since: latest.conclusive().map(|_| at(4)),
+        firing: latest.conclusive().map(|_| Verdict::UnexpectedGrant),
+    }
+}
+
+fn finding(kind: FindingKind, token: Option<&str>) -> Finding {
+    Finding {
+        kind,
+        organization: if token.is_some() { "acme".into() } else { String::new() },
+        token: token.map(TokenName::new),
+        permission: token.map(|_| Permission::RepoWrite),
+        target: token.map(|_| "acme/it's \"x\"; --".to_owned()),
+        severity: Severity::Critical,
+        since: at(5),
+        last_seen: at(6),
+        resolved_at: None,
+        detail: "ä sentence\nwith '; DROP TABLE findings; --".into(),
+    }
+}
+
+fn creation(owner: &str, at: Timestamp) -> Write {
+    Write::Creation(Creation { owner: owner.into(), at })
+}
+
+#[tokio::test]
+async fn everything_comes_back_as_it_was_written_also_after_a_restart() {
+    let place = Place::new();
+    let store = place.store().await;
+    let empty = store.load(NOW).await.expect("loads");
+    assert!(empty.first_start && empty.canaries.is_empty() && empty.last_canary_id == 0);
+
+    let checks = vec![
+        check("a", Access::Allowed),
+        check("b", Access::Denied(DenyReason::Hidden)),
+        check("c", Access::Undetermined(UnknownReason::CreationCap)),
+    ];
+    let findings = vec![finding(FindingKind::Blind, None), finding(FindingKind::LatentGrant, Some("ci"))];
+    let breaker = Breaker { organization: "acme".into(), at: at(1), why: "a public canary".into() };
+    let pause = Pause { owner: "bob".into(), until: at(60), why: UnknownReason::RateLimited };
+    let over = Pause { owner: "eve".into(), until: at(-1), why: UnknownReason::CreationCap };
+    let declared = Declared {
+        token: TokenName::new("ci"),
+        fingerprint: "f1".into(),
+        at: at(8),
+        body: r#"{"name":"bob"}"#.into(),
+    };
+    let mut batch: Vec<Write> = checks.iter().cloned().map(Write::Check).collect();
+    batch.extend(findings.iter().cloned().map(Write::Finding));
+    batch.extend([
+        Write::Breaker(breaker.clone()),
+        Write::Breaker(Breaker { organization: "other".into(), ..breaker.clone() }),
+        Write::Pause(pause.clone()),
+        Write::Pause(over),
+        Write::Declared(Declared { fingerprint: "f0".into(), ..declared.clone() }),
+        Write::Declared(declared.clone()),
+        step(&canary(3), "planned"),
+        creation("bob", at(-24 * 3600)),
+        creation("bob", at(-24 * 3600 + 1)),
+        creation("eve", at(9)),
+    ]);
+    store.write(&batch).await.expect("writes");
+    store.write(&[Write::Unlatch { organization: "other".into() }]).await.expect("writes");
+
+    let mut expected = Kept {
+        canaries: vec![canary(3)],
+        last_canary_id: 3,
+        checks,
+        findings,
+        creations: vec![
+            Creation { owner: "bob".into(), at: at(-24 * 3600 + 1) },
+            Creation { owner: "eve".into(), at: at(9) },
+        ],
+        breakers: vec![breaker],
+        pauses: vec![pause],
+        declared: vec![declared],
+        first_start: true,
+    };
+    assert_eq!(store.load(NOW).await.expect("loads"), expected);
+    store.close().await;
+    let store = place.store().await;
+    expected.first_start = false;
+    assert_eq!(store.load(NOW).await.expect("loads"), expected);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn later_entries_take_the_place_of_earlier_ones_and_old_creations_are_pruned() {
+    let place = Place::new();
+    let store = place.store().await;
+    let latent = finding(FindingKind::LatentGrant, Some("ci"));
+    store
+        .write(&[
+            Write::Finding(finding(FindingKind::Blind, None)),
+            Write::Finding(latent.clone()),
+            Write::Check(check("a", Access::Allowed)),
+            Write::Check(check("b", Access::Allowed)),
+            Write::Check(check("a", Access::Denied(DenyReason::Sso))),
+            creation("bob", at(-24 * 3600)),
+            creation("eve", at(9)),
+        ])
+        .await
+        .expect("writes");
+
+    let ended = Finding { resolved_at: Some(at(20)), ..finding(FindingKind::Blind, None) };
+    store
+        .write(&[Write::Finding(ended.clone()), Write::ForgetCheck(key("b")), creation("eve", at(30 * 3600))])
+        .await
+        .expect("writes");
+    let kept = store.load(at(30 * 3600)).await.expect("loads");
+    assert_eq!(kept.findings, [ended, latent]);
+    assert_eq!(kept.checks, [check("a", Access::Denied(DenyReason::Sso))]);
+    assert_eq!(kept.creations.len(), 1, "of the last 24 hours");
+    let pruned = store.load(NOW).await.expect("loads").creations;
+    assert!(pruned.iter().all(|creation| creation.owner == "eve") && pruned.len() == 2, "{pruned:?}");
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_canary_goes_through_all_its_states_and_each_step_is_kept() {
+    let place = Place::new();
+    let store = place.store().await;
+    let mut one = canary(1);
+    let mut told = Vec::new();
+    for (number, state) in CanaryState::ALL.iter().enumerate() {
+        one.state = *state;
+        one.looks = u32::try_from(number).expect("few");
+        one.repo_id = (number > 2).then(|| "650000000000000000000001".to_owned());
+        if number > 3 {
+            let outcome = DeleteOutcome::ALL[number % DeleteOutcome::ALL.len()];
+            let by = if number % 2 == 0 { Deleter::Probed } else { Deleter::Janitor };
+            one.deletes.push(DeleteAttempt { at: at(10), by, outcome });
+            one.absences.push(at(11));
+        }
+        store.write(&[step(&one, state.as_str())]).await.expect("writes");
+        assert_eq!(store.load(NOW).await.expect("loads").canaries, [one.clone()], "{state}");
+        told.push(state.as_str().to_owned());
+    }
+    // Seen again: its sightings of absence are void, and an attempt got its answer.
+    one.absences.truncate(1);
+    one.deletes[0].outcome = DeleteOutcome::Acknowledged;
+    store.write(&[step(&one, "seen again")]).await.expect("writes");
+    assert_eq!(store.load(NOW).await.expect("loads").canaries, [one.clone()]);
+    told.push("seen again".into());
+
+    let story = store.transitions(1).await.expect("loads");
+    assert_eq!(story.iter().map(|t| t.event.clone()).collect::<Vec<_>>(), told);
+    assert_eq!((story[0].from, story[0].to), (None, CanaryState::Planned));
+    assert!(story.windows(2).all(|pair| pair[1].from == Some(pair[0].to)));
+
+    // What is owed nothing is not loaded at a start, but never forgotten; what needs a person always is
+    // loaded.
+    one.next_at = None;
+    for (state, loaded) in [
+        (CanaryState::Quarantined, 1),
+        (CanaryState::Unknown, 1),
+        (CanaryState::Refused, 0),
+        (CanaryState::Gone, 0),
+    ] {
+        one.state = state;
+        store.write(&[step(&one, "ends")]).await.expect("writes");
+        assert_eq!(store.load(NOW).await.expect("loads").canaries.len(), loaded, "{state}");
+    }
+    store.write(&[step(&canary(9), "planned")]).await.expect("writes");
+    assert_eq!(store.load(NOW).await.expect("loads").last_canary_id, 9);
+    assert_eq!(store.all_canaries(5).await.expect("loads"), [canary(9), one]);
+    assert_eq!(store.all_canaries(1).await.expect("loads"), [canary(9)]);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn names_and_numbers_are_unique_and_a_batch_is_all_or_nothing() {
+    let place = Place::new();
+    let store = place.store().await;
+    store.write(&[step(&canary(1), "planned")]).await.expect("writes");
+    let same_name = Canary { id: 2, kind: RepoType::Model, ..canary(1) };
+    let same_number = Canary { id: 1, ..canary(5) };
+    let mut shrunk = canary(1);
+    shrunk.deletes.push(DeleteAttempt { at: NOW, by: Deleter::Probed, outcome: DeleteOutcome::Pending });
+    store.write(&[step(&shrunk, "deleting")]).await.expect("writes");
+    shrunk.deletes.clear();
+    for wrong in [same_name, same_number, shrunk] {
+        let batch = [creation("bob", NOW), step(&canary(7), "planned"), step(&wrong, "planned")];
+        let fault = store.write(&batch).await.expect_err("refused");
+        assert!(matches!(fault, StoreFault::Conflict { .. }), "{fault}");
+        assert_eq!(fault.operation(), "write");
+        let kept = store.load(NOW).await.expect("loads");
+        assert!(kept.creations.is_empty() && kept.last_canary_id == 1);
+    }
+    // The memory of a canary cannot be taken away, even by a mistake of ours.
+    store.close().await;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(place.file());
+    let mut connection = options.connect().await.expect("connects");
+    for sql in ["DELETE FROM canaries", "DELETE FROM transitions", "UPDATE transitions SET event = 'x'"] {
+        assert!(connection.execute(sqlx::raw_sql(sql)).await.is_err(), "{sql}");
+    }
+    connection.close().await.expect("closes");
+}
