@@ -1,0 +1,85 @@
+//! Logging: one line an event on stderr, as text for people or as JSON for machines, and never a secret.
+//!
+//! The last thing before stderr is a writer that replaces every loaded secret and whatever is shaped like a
+//! token; it gets each event whole, so that nothing slips through between two writes. Lines are written
+//! straight to stderr, in the thread that speaks: who blocks stderr blocks the daemon.
+
+mod lines;
+mod scrub;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+
+use tracing::Subscriber;
+use tracing::level_filters::LevelFilter;
+use tracing::subscriber::SetGlobalDefaultError;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::JsonFields;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{Layer, Registry, fmt, registry};
+
+use crate::access::words;
+use lines::{JsonLines, TextFields, TextLines};
+pub use scrub::Scrub;
+
+words! {
+    /// What a line looks like.
+    Format { Text = "text", Json = "json" }
+}
+
+words! {
+    /// The least important events that are shown.
+    Level { Error = "error", Warn = "warn", Info = "info", Debug = "debug", Trace = "trace" }
+}
+
+impl Level {
+    fn filter(self) -> LevelFilter {
+        match self {
+            Level::Error => LevelFilter::ERROR,
+            Level::Warn => LevelFilter::WARN,
+            Level::Info => LevelFilter::INFO,
+            Level::Debug => LevelFilter::DEBUG,
+            Level::Trace => LevelFilter::TRACE,
+        }
+    }
+}
+
+/// Starts logging to stderr for the whole process, panics included. Fails where it was started before: the
+/// second `scrub` would guard nothing.
+pub fn start(format: Format, level: Level, color: bool, scrub: Scrub) -> Result<(), SetGlobalDefaultError> {
+    tracing::subscriber::set_global_default(subscriber(format, level, color, scrub, io::stderr))?;
+    std::panic::set_hook(Box::new(|panic| report_panic(panic.location())));
+    Ok(())
+}
+
+/// Everything from an event to the written line.
+fn subscriber<M>(format: Format, level: Level, color: bool, scrub: Scrub, to: M) -> impl Subscriber
+where
+    M: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let writer = scrub::Scrubbed::new(scrub, to);
+    let plain = fmt::layer::<Registry>().with_writer(writer).log_internal_errors(false);
+    let layer = match format {
+        Format::Text => plain.with_ansi(color).fmt_fields(TextFields).event_format(TextLines).boxed(),
+        Format::Json => plain.with_ansi(false).fmt_fields(JsonFields::new()).event_format(JsonLines).boxed(),
+    };
+    registry().with(layer).with(shown(level))
+}
+
+/// Our own events at the level asked for. Other crates say at most their warnings, except at `trace`, where
+/// everything is shown.
+fn shown(level: Level) -> Targets {
+    let others = if level == Level::Trace { level } else { level.min(Level::Warn) };
+    Targets::new().with_default(others.filter()).with_target("scopewatch", level.filter())
+}
+
+/// A panic's place, never its payload, which may hold anything.
+fn report_panic(location: Option<&std::panic::Location<'_>>) {
+    let place = location.map(ToString::to_string).unwrap_or_default();
+    tracing::error!(
+        place,
+        "a part of scopewatch failed unexpectedly; please report this place in its source"
+    );
+}

@@ -1,0 +1,178 @@
+//! The redactor: replaces live secrets, and whatever is shaped like a token of the Hub, in all that is written.
+//!
+//! It is the last line of defence, not the first: nothing should ever hand it a secret, and `hits` counts how
+//! often something did.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aho_corasick::AhoCorasick;
+use arc_swap::ArcSwapOption;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// What stands in place of a secret.
+const REDACTED: &str = "[redacted]";
+
+/// Shorter secrets are not looked for: they would take ordinary words out of every line.
+const SHORTEST: usize = 6;
+
+/// How the Hub's tokens begin.
+const PREFIXES: [&str; 2] = ["hf_", "api_org_"];
+
+/// What may follow the prefix, before a JSON web token.
+const SIGNED: [&str; 3] = ["oauth_", "jwt_", "refresh_"];
+
+/// Letters and digits that make a token of what begins like one.
+const TOKEN_LENGTH: usize = 20;
+
+/// The live secrets, and how often they were found where they should not be. Clones share both.
+#[derive(Clone, Default)]
+pub struct Scrub(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    /// Every spelling of every live secret; `None` while there are none.
+    live: ArcSwapOption<AhoCorasick>,
+    hits: AtomicU64,
+}
+
+impl Scrub {
+    /// Knows no secret yet; only what is shaped like a token is replaced.
+    pub fn new() -> Scrub {
+        Scrub::default()
+    }
+
+    /// Looks for these secrets from now on, and for no others: give it the old one of a rotated pair as long
+    /// as it may still be written.
+    pub fn load(&self, secrets: &[&str]) {
+        let spellings: BTreeSet<String> =
+            secrets.iter().filter(|s| s.len() >= SHORTEST).flat_map(|s| spellings(s)).collect();
+        if spellings.is_empty() {
+            return self.0.live.store(None);
+        }
+        match AhoCorasick::new(spellings) {
+            Ok(live) => self.0.live.store(Some(Arc::new(live))),
+            // Only too many gigabytes of secrets can do that; those of before stay.
+            Err(_) => tracing::error!("the secrets are too large to be looked for in the log"),
+        }
+    }
+
+    /// How many secrets have been replaced so far.
+    pub fn hits(&self) -> u64 {
+        self.0.hits.load(Ordering::Relaxed)
+    }
+
+    /// The text without secrets.
+    pub fn clean<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let mut found: Vec<Range<usize>> = Vec::new();
+        if let Some(live) = self.0.live.load().as_deref() {
+            found.extend(live.find_overlapping_iter(text).map(|hit| hit.range()));
+        }
+        find_shapes(text, &mut found);
+        if found.is_empty() {
+            return Cow::Borrowed(text);
+        }
+        found.sort_by_key(|range| range.start);
+        let mut clean = String::with_capacity(text.len());
+        let (mut done, mut hits) = (0, 0);
+        for range in found {
+            // What begins within the last one only makes it longer.
+            if hits == 0 || range.start >= done {
+                clean.push_str(text.get(done..range.start).unwrap_or_default());
+                clean.push_str(REDACTED);
+                hits += 1;
+            }
+            done = done.max(range.end);
+        }
+        clean.push_str(text.get(done..).unwrap_or_default());
+        self.0.hits.fetch_add(hits, Ordering::Relaxed);
+        Cow::Owned(clean)
+    }
+}
+
+/// How deep a secret may be quoted: a value shown by `Debug`, shown by `Debug` again, and all that in JSON.
+const QUOTED: usize = 3;
+
+/// The ways in which a secret may come to be written: as part of an address, as it is, and quoted again and
+/// again. Only quotes and backslashes make a difference there; other odd characters no secret has.
+fn spellings(secret: &str) -> Vec<String> {
+    let mut all: Vec<String> = vec![url::form_urlencoded::byte_serialize(secret.as_bytes()).collect()];
+    let mut spelling = secret.to_owned();
+    for _ in 0..QUOTED {
+        let quoted = spelling.replace('\\', "\\\\").replace('"', "\\\"");
+        all.push(std::mem::replace(&mut spelling, quoted));
+    }
+    all.push(spelling);
+    all
+}
+
+/// Finds what is shaped like a token, live or not.
+fn find_shapes(text: &str, found: &mut Vec<Range<usize>>) {
+    for prefix in PREFIXES {
+        for (start, _) in text.match_indices(prefix) {
+            let mut rest = text.get(start + prefix.len()..).unwrap_or_default();
+            let signed = SIGNED.iter().find_map(|kind| rest.strip_prefix(kind));
+            rest = signed.unwrap_or(rest);
+            let length = |fine: fn(&u8) -> bool| rest.bytes().take_while(fine).count();
+            let plain = length(u8::is_ascii_alphanumeric);
+            if plain >= TOKEN_LENGTH {
+                let end = match signed {
+                    Some(_) => length(|b| b.is_ascii_alphanumeric() || b"._-".contains(b)),
+                    None => plain,
+                };
+                found.push(start..text.len() - rest.len() + end);
+            }
+        }
+    }
+}
+
+/// Makes writers that take one event each and pass it on clean.
+pub(super) struct Scrubbed<M> {
+    scrub: Scrub,
+    to: M,
+}
+
+impl<M> Scrubbed<M> {
+    pub(super) fn new(scrub: Scrub, to: M) -> Scrubbed<M> {
+        Scrubbed { scrub, to }
+    }
+}
+
+impl<'a, M: MakeWriter<'a>> MakeWriter<'a> for Scrubbed<M> {
+    type Writer = Event<M::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        Event { held: Vec::new(), scrub: self.scrub.clone(), to: self.to.make_writer() }
+    }
+}
+
+/// Holds an event until it is whole, so that no secret is split between two writes.
+pub(super) struct Event<W: io::Write> {
+    held: Vec<u8>,
+    scrub: Scrub,
+    to: W,
+}
+
+impl<W: io::Write> io::Write for Event<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.held.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    /// Does nothing: the event ends when its writer is dropped.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<W: io::Write> Drop for Event<W> {
+    fn drop(&mut self) {
+        let text = String::from_utf8_lossy(&self.held);
+        // Where the log cannot be written, there is nobody left to tell.
+        let _ = self.to.write_all(self.scrub.clean(&text).as_bytes());
+    }
+}

@@ -1,0 +1,317 @@
+//! Every metric, declared once: what the daemon does as counters and histograms, what it knows as gauges
+//! written straight from the snapshot (`state`).
+//!
+//! Each `Metrics` has a registry of its own, so that two daemons live in one process without meeting.
+//! `tests/metrics.catalogue` lists every name, type and label; a test compares it with what is exposed.
+
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::{
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
+};
+
+use crate::access::{Access, DenyReason, Permission, UnknownReason, words};
+use crate::moment::Timestamp;
+use crate::report::Snapshot;
+use state::StateText;
+
+words! {
+    /// What became of a canary, as counted.
+    CanaryEvent {
+        /// Known to exist.
+        Created = "created",
+        /// Known to be gone again.
+        Deleted = "deleted",
+        /// Left to a person.
+        Abandoned = "abandoned",
+        /// Something with a canary's name that is not ours.
+        Foreign = "foreign",
+    }
+}
+
+/// The store's operations that are counted when they fail.
+pub const STORE_OPERATIONS: [&str; 3] = ["open", "load", "write"];
+
+/// What stands in for "no round yet".
+const NEVER: i64 = i64::MIN;
+
+const PROBE_SECONDS: [f64; 11] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+const REQUEST_SECONDS: [f64; 10] = [0.005, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const ROUND_SECONDS: [f64; 11] = [0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0];
+
+/// The daemon's metrics; cheap to clone, all clones count into the same numbers.
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    registry: Registry,
+    probes: IntCounterVec,
+    probe_duration: HistogramVec,
+    requests: IntCounterVec,
+    request_duration: HistogramVec,
+    canaries: IntCounterVec,
+    organizations: Mutex<Vec<String>>,
+    round_duration: Histogram,
+    round_finished: AtomicI64,
+    rounds_skipped: IntCounter,
+    reload_successful: GaugeVec,
+    reload_success_at: GaugeVec,
+    store_errors: IntCounterVec,
+    cached: Mutex<Cached>,
+}
+
+/// The text of the last rendered snapshot. Of the snapshot itself only its address is kept, and as long as
+/// that is kept no other snapshot can have it.
+struct Cached {
+    of: Weak<Snapshot>,
+    state: StateText,
+}
+
+/// Takes what a constructor of the prometheus crate gave, and registers it.
+#[expect(clippy::expect_used, reason = "names, labels and buckets are constants: a test that starts sees it")]
+fn declare<C: Collector + Clone + 'static>(registry: &Registry, made: prometheus::Result<C>) -> C {
+    // Names, labels and buckets are constants of this file: whatever could fail here fails in every test.
+    let metric = made.expect("a metric's name, labels and buckets are valid");
+    registry.register(Box::new(metric.clone())).expect("no metric is declared twice");
+    metric
+}
+
+fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    declare(registry, IntCounterVec::new(Opts::new(name, help), labels))
+}
+
+/// A gauge that is absent until it is first set, unlike one without labels, which would begin at 0.
+fn absent_gauge(registry: &Registry, name: &str, help: &str) -> GaugeVec {
+    declare(registry, GaugeVec::new(Opts::new(name, help), &[]))
+}
+
+fn histograms(registry: &Registry, name: &str, help: &str, label: &str, buckets: &[f64]) -> HistogramVec {
+    let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+    declare(registry, HistogramVec::new(opts, &[label]))
+}
+
+fn set(gauge: &GaugeVec, value: f64) {
+    gauge.with_label_values::<&str>(&[]).set(value);
+}
+
+impl Metrics {
+    /// All metrics at their beginning: every counter whose labels are a closed list stands at 0.
+    pub fn new(version: &str, revision: &str) -> Metrics {
+        let registry = Registry::new();
+        let r = &registry;
+        #[cfg(target_os = "linux")]
+        declare_process(r);
+        declare_build(r, version, revision);
+        let round = HistogramOpts::new("scopewatch_round_duration_seconds", "Duration of a round of checks.")
+            .buckets(ROUND_SECONDS.to_vec());
+        let skipped = "Rounds that were due while another was still running, and were left out.";
+        let inner = Inner {
+            probes: counters(
+                r,
+                "scopewatch_probes_total",
+                "Answers of probes, by permission, access found and its reason (empty when allowed).",
+                &["permission", "access", "reason"],
+            ),
+            probe_duration: histograms(
+                r,
+                "scopewatch_probe_duration_seconds",
+                "Duration of a probe with all its requests.",
+                "permission",
+                &PROBE_SECONDS,
+            ),
+            requests: counters(
+                r,
+                "scopewatch_hub_requests_total",
+                "Requests to the Hub, by route and by status (exact for 4xx) or kind of failure.",
+                &["endpoint", "code"],
+            ),
+            request_duration: histograms(
+                r,
+                "scopewatch_hub_request_duration_seconds",
+                "Duration of a request to the Hub until its answer or failure.",
+                "endpoint",
+                &REQUEST_SECONDS,
+            ),
+            canaries: counters(
+                r,
+                "scopewatch_canaries_total",
+                "Canary repositories, by what became of them.",
+                &["organization", "event"],
+            ),
+            organizations: Mutex::default(),
+            round_duration: declare(r, Histogram::with_opts(round)),
+            round_finished: AtomicI64::new(NEVER),
+            rounds_skipped: declare(r, IntCounter::new("scopewatch_rounds_skipped_total", skipped)),
+            reload_successful: absent_gauge(
+                r,
+                "scopewatch_config_last_reload_successful",
+                "Whether the last attempt to load the configuration succeeded.",
+            ),
+            reload_success_at: absent_gauge(
+                r,
+                "scopewatch_config_last_reload_success_timestamp_seconds",
+                "When the configuration was last loaded successfully.",
+            ),
+            store_errors: counters(
+                r,
+                "scopewatch_store_errors_total",
+                "Operations of the store that failed.",
+                &["operation"],
+            ),
+            cached: Mutex::new(Cached { of: Weak::new(), state: StateText::default() }),
+            registry,
+        };
+        let metrics = Metrics(Arc::new(inner));
+        metrics.prefill();
+        metrics
+    }
+
+    /// Touches every series whose labels are known beforehand, so that it is there at 0.
+    fn prefill(&self) {
+        for permission in Permission::ALL {
+            self.probes(*permission, Access::Allowed);
+            for why in DenyReason::ALL {
+                self.probes(*permission, Access::Denied(*why));
+            }
+            for why in UnknownReason::ALL {
+                self.probes(*permission, Access::Undetermined(*why));
+            }
+        }
+        for operation in STORE_OPERATIONS {
+            self.0.store_errors.with_label_values(&[operation]);
+        }
+    }
+
+    fn probes(&self, permission: Permission, found: Access) -> IntCounter {
+        let labels = [permission.as_str(), found.as_str(), found.reason().unwrap_or("")];
+        self.0.probes.with_label_values(&labels)
+    }
+
+    /// Counts the answer of a probe.
+    pub fn count_probe(&self, permission: Permission, found: Access) {
+        self.probes(permission, found).inc();
+    }
+
+    /// Records how long a probe took.
+    pub fn observe_probe(&self, permission: Permission, took: Duration) {
+        self.0.probe_duration.with_label_values(&[permission.as_str()]).observe(took.as_secs_f64());
+    }
+
+    /// Puts the Hub's routes at 0, for code `2xx`; other codes appear when they are first seen.
+    pub fn set_routes(&self, routes: &[&'static str]) {
+        for route in routes {
+            self.0.requests.with_label_values(&[*route, "2xx"]);
+        }
+    }
+
+    /// Counts a request to the Hub: its route template and its status, or the closed word of its failure.
+    pub fn count_request(&self, route: &'static str, outcome: Result<u16, &'static str>, took: Duration) {
+        let exact;
+        let code = match outcome {
+            Ok(100..=199) => "1xx",
+            Ok(200..=299) => "2xx",
+            Ok(300..=399) => "3xx",
+            Ok(status @ 400..=499) => {
+                exact = status.to_string();
+                &exact
+            }
+            Ok(500..=599) => "5xx",
+            Ok(_) => "other",
+            Err(failure) => failure,
+        };
+        self.0.requests.with_label_values(&[route, code]).inc();
+        self.0.request_duration.with_label_values(&[route]).observe(took.as_secs_f64());
+    }
+
+    /// Puts the counters of every configured organization at 0 and drops those of removed ones.
+    pub fn set_organizations<S: AsRef<str>>(&self, names: &[S]) {
+        let names: Vec<String> = names.iter().map(|name| state::cut(name.as_ref()).into_owned()).collect();
+        for name in &names {
+            for event in CanaryEvent::ALL {
+                self.0.canaries.with_label_values(&[name.as_str(), event.as_str()]);
+            }
+        }
+        let mut known = self.0.organizations.lock().unwrap_or_else(PoisonError::into_inner);
+        for gone in known.iter().filter(|name| !names.contains(name)) {
+            for event in CanaryEvent::ALL {
+                // Fails only where the series is not there, which is what is wanted.
+                let _ = self.0.canaries.remove_label_values(&[gone.as_str(), event.as_str()]);
+            }
+        }
+        *known = names;
+    }
+
+    /// Counts what became of a canary of this organization.
+    pub fn count_canary(&self, organization: &str, event: CanaryEvent) {
+        self.0.canaries.with_label_values(&[&*state::cut(organization), event.as_str()]).inc();
+    }
+
+    /// Records a completed round.
+    pub fn observe_round(&self, took: Duration, finished: Timestamp) {
+        self.0.round_duration.observe(took.as_secs_f64());
+        self.0.round_finished.fetch_max(finished.millis(), Ordering::Relaxed);
+    }
+
+    /// Counts a round that was due and left out.
+    pub fn count_skipped_round(&self) {
+        self.0.rounds_skipped.inc();
+    }
+
+    /// Records an attempt to load the configuration, the one at start included.
+    pub fn config_reloaded(&self, ok: bool, at: Timestamp) {
+        set(&self.0.reload_successful, if ok { 1.0 } else { 0.0 });
+        if ok {
+            set(&self.0.reload_success_at, at.seconds());
+        }
+    }
+
+    /// Counts a failed operation of the store; one of [`STORE_OPERATIONS`].
+    pub fn count_store_error(&self, operation: &'static str) {
+        self.0.store_errors.with_label_values(&[operation]).inc();
+    }
+
+    /// The whole exposition. What a snapshot says is written once and kept until there is another snapshot;
+    /// `now` is what ages are measured against.
+    pub fn render(&self, snapshot: &Arc<Snapshot>, now: Timestamp) -> String {
+        let mut text = String::new();
+        if let Err(error) = TextEncoder::new().encode_utf8(&self.0.registry.gather(), &mut text) {
+            tracing::error!(%error, "some of the daemon's own metrics cannot be shown");
+        }
+        {
+            let mut cached = self.0.cached.lock().unwrap_or_else(PoisonError::into_inner);
+            let this = Arc::downgrade(snapshot);
+            if !cached.of.ptr_eq(&this) {
+                cached.state.write(snapshot);
+                cached.of = this;
+            }
+            text.reserve(cached.state.as_str().len() + 1024);
+            text.push_str(cached.state.as_str());
+        }
+        let observed = Some(self.0.round_finished.load(Ordering::Relaxed)).filter(|at| *at != NEVER);
+        state::write_fresh(snapshot, observed.map(Timestamp).max(snapshot.last_round), now, &mut text);
+        text
+    }
+}
+
+/// The version of this build, as labels.
+fn declare_build(registry: &Registry, version: &str, revision: &str) {
+    let help = "Version and source revision of this build; always 1.";
+    let opts = Opts::new("scopewatch_build_info", help);
+    let build = declare(registry, GaugeVec::new(opts, &["version", "revision"]));
+    build.with_label_values(&[version, revision]).set(1.0);
+}
+
+/// The `process_` metrics; they need `/proc`.
+#[cfg(target_os = "linux")]
+#[expect(clippy::expect_used, reason = "the names are constants: a test that starts sees it")]
+fn declare_process(registry: &Registry) {
+    let process = prometheus::process_collector::ProcessCollector::for_self();
+    registry.register(Box::new(process)).expect("no metric is declared twice");
+}

@@ -1,0 +1,361 @@
+//! What is exposed, against the catalogue and against the words of the contract.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::access::{CheckKey, Expected, Severity, TokenName};
+use crate::report::{CheckView, OrganizationView, TokenView};
+
+const NOW: Timestamp = Timestamp(1_800_000_000_000);
+
+fn key(token: &str) -> CheckKey {
+    CheckKey {
+        organization: "acme".into(),
+        token: TokenName::new(token),
+        permission: Permission::RepoCreate,
+        target: "dataset@group".into(),
+    }
+}
+
+fn check(token: &str) -> CheckView {
+    CheckView {
+        key: key(token),
+        expected: Expected::Denied,
+        allowed: Some(true),
+        undetermined: Some(false),
+        drift: true,
+        last_conclusive: Some(Timestamp(1_799_999_999_500)),
+        prediction_mismatch: Some(true),
+    }
+}
+
+fn token(name: &str) -> TokenView {
+    TokenView {
+        organization: "acme".into(),
+        token: TokenName::new(name),
+        owner: "ml-platform".into(),
+        severity: Severity::Critical,
+        usable: Some(true),
+        declared_drift: Some(false),
+        expires_at: Some(NOW + Duration::from_secs(86_400)),
+        unchecked_permissions: Some(3),
+    }
+}
+
+fn organization() -> OrganizationView {
+    OrganizationView {
+        name: "acme".into(),
+        quota_remaining: Some(0.25),
+        unfinished: 1,
+        oldest_unfinished: Some(NOW - Duration::from_secs(90)),
+    }
+}
+
+/// A snapshot in which everything is known.
+fn full() -> Snapshot {
+    Snapshot {
+        at: NOW,
+        checks: vec![check("ci")],
+        tokens: vec![token("ci")],
+        organizations: vec![organization()],
+        hub_reachable: Some(true),
+        last_round: Some(NOW),
+        ..Snapshot::default()
+    }
+}
+
+/// Metrics on which everything has happened once.
+fn busy() -> Metrics {
+    let metrics = Metrics::new("1.2.3", "abc");
+    metrics.set_organizations(&["acme"]);
+    metrics.observe_probe(Permission::RepoCreate, Duration::from_millis(30));
+    metrics.count_request("POST /api/repos/create", Ok(200), Duration::from_millis(12));
+    metrics.observe_round(Duration::from_secs(2), NOW);
+    metrics.config_reloaded(true, NOW);
+    metrics
+}
+
+fn rendered(metrics: &Metrics, snapshot: Snapshot) -> String {
+    metrics.render(&Arc::new(snapshot), NOW)
+}
+
+/// Reads an exposition: family → (type, label names), and checks the grammar on the way.
+fn families(text: &str) -> BTreeMap<String, (String, BTreeSet<String>)> {
+    let mut all: BTreeMap<String, (String, BTreeSet<String>)> = BTreeMap::new();
+    let mut helped = BTreeSet::new();
+    let mut series = BTreeSet::new();
+    assert!(text.ends_with('\n'));
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            let (name, help) = rest.split_once(' ').expect("a help text");
+            assert!(help.len() > 10 && help.ends_with('.'), "{line}");
+            assert!(helped.insert(name.to_owned()), "{name} has two heads");
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').expect("a type");
+            assert!(helped.contains(name), "{name} has no HELP");
+            all.insert(name.to_owned(), (kind.to_owned(), BTreeSet::new()));
+        } else {
+            let (name, value) = line.rsplit_once(' ').expect("a value");
+            assert!(value.parse::<f64>().is_ok(), "{line}");
+            assert!(series.insert(name.to_owned()), "{name} stands twice");
+            let (name, labels) = name.split_once('{').unwrap_or((name, ""));
+            let family = ["_bucket", "_sum", "_count"]
+                .iter()
+                .filter_map(|end| name.strip_suffix(end))
+                .find(|base| all.contains_key(*base))
+                .unwrap_or(name);
+            let known = &mut all.get_mut(family).unwrap_or_else(|| panic!("{family} has no TYPE")).1;
+            for label in labels.trim_end_matches('}').split("\",").filter(|l| !l.is_empty()) {
+                let (label, _) = label.split_once('=').expect("a label");
+                if label != "le" {
+                    known.insert(label.to_owned());
+                }
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn what_is_exposed_is_what_the_catalogue_lists() {
+    let exposed = families(&rendered(&busy(), full()));
+    let mut listed = BTreeMap::new();
+    let mut later = BTreeSet::new();
+    for line in include_str!("../../tests/metrics.catalogue").lines() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let (entry, note) = line.split_once("later:").unwrap_or((line, ""));
+        let mut words = entry.split_whitespace();
+        let (name, kind, labels) = (words.next(), words.next(), words.next());
+        let (name, kind, labels) = (name.expect("name"), kind.expect("type"), labels.expect("labels"));
+        let labels: BTreeSet<String> = labels.split(',').filter(|l| *l != "-").map(str::to_owned).collect();
+        assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
+        if note.is_empty() {
+            assert!(listed.insert(name.to_owned(), (kind.to_owned(), labels)).is_none(), "{name} twice");
+        } else {
+            later.insert(name.to_owned());
+        }
+    }
+    assert_eq!(exposed, listed);
+    let done: Vec<_> = later.iter().filter(|name| exposed.contains_key(*name)).collect();
+    assert!(done.is_empty(), "{done:?} are exposed; they are no longer for later");
+    assert_eq!(listed.len() + later.len(), 40, "the contract's metrics and seven process_ ones");
+}
+
+#[test]
+fn each_value_stands_under_the_labels_of_the_contract() {
+    let text = rendered(&busy(), full());
+    let check = r#"{organization="acme",token="ci",permission="repo.create",target="dataset@group""#;
+    let token = r#"{organization="acme",token="ci""#;
+    for (name, rest) in [
+        ("scopewatch_check_expected_allowed", "} 0"),
+        ("scopewatch_check_allowed", "} 1"),
+        ("scopewatch_check_undetermined", "} 0"),
+        ("scopewatch_check_drift", ",kind=\"unexpected_grant\"} 1"),
+        ("scopewatch_check_last_conclusive_timestamp_seconds", "} 1799999999.5"),
+        ("scopewatch_prediction_mismatch", "} 1"),
+    ] {
+        assert!(text.contains(&format!("\n{name}{check}{rest}\n")), "{name}");
+    }
+    for (name, rest) in [
+        ("scopewatch_token_info", ",token_owner=\"ml-platform\",severity=\"critical\"} 1"),
+        ("scopewatch_token_usable", "} 1"),
+        ("scopewatch_token_declared_drift", "} 0"),
+        ("scopewatch_token_expiry_timestamp_seconds", "} 1800086400"),
+        ("scopewatch_token_unchecked_permissions", "} 3"),
+    ] {
+        assert!(text.contains(&format!("\n{name}{token}{rest}\n")), "{name}");
+    }
+    for line in [
+        r#"scopewatch_hub_quota_remaining_ratio{organization="acme"} 0.25"#,
+        r#"scopewatch_canaries_unfinished{organization="acme"} 1"#,
+        r#"scopewatch_canary_oldest_unfinished_age_seconds{organization="acme"} 90"#,
+        "scopewatch_hub_reachable 1",
+        "scopewatch_round_last_completed_timestamp_seconds 1800000000",
+        "scopewatch_config_last_reload_successful 1",
+        "scopewatch_config_last_reload_success_timestamp_seconds 1800000000",
+        r#"scopewatch_build_info{revision="abc",version="1.2.3"} 1"#,
+    ] {
+        assert!(text.contains(&format!("\n{line}\n")), "{line}");
+    }
+}
+
+#[test]
+fn the_kind_of_a_drift_follows_from_what_is_expected() {
+    let mut snapshot = full();
+    snapshot.checks[0].expected = Expected::Allowed;
+    let text = rendered(&busy(), snapshot);
+    assert!(text.contains("kind=\"unexpected_denial\"} 1\n"));
+    assert!(!text.contains("kind=\"unexpected_grant\""));
+}
+
+#[test]
+fn what_is_not_known_is_absent() {
+    let metrics = Metrics::new("1", "unknown");
+    let mut snapshot = full();
+    snapshot.checks[0] = CheckView {
+        key: key("ci"),
+        expected: Expected::Denied,
+        allowed: None,
+        undetermined: None,
+        drift: false,
+        last_conclusive: None,
+        prediction_mismatch: None,
+    };
+    snapshot.tokens[0] = TokenView {
+        usable: None,
+        declared_drift: None,
+        expires_at: None,
+        unchecked_permissions: None,
+        ..token("ci")
+    };
+    snapshot.organizations[0] = OrganizationView {
+        name: "acme".into(),
+        quota_remaining: None,
+        unfinished: 0,
+        oldest_unfinished: None,
+    };
+    (snapshot.hub_reachable, snapshot.last_round) = (None, None);
+    let text = rendered(&metrics, snapshot);
+    let there = families(&text);
+    for absent in [
+        "scopewatch_check_allowed",
+        "scopewatch_check_undetermined",
+        "scopewatch_check_last_conclusive_timestamp_seconds",
+        "scopewatch_prediction_mismatch",
+        "scopewatch_token_usable",
+        "scopewatch_token_declared_drift",
+        "scopewatch_token_expiry_timestamp_seconds",
+        "scopewatch_token_unchecked_permissions",
+        "scopewatch_hub_quota_remaining_ratio",
+        "scopewatch_hub_reachable",
+        "scopewatch_round_last_completed_timestamp_seconds",
+        "scopewatch_config_last_reload_successful",
+        "scopewatch_config_last_reload_success_timestamp_seconds",
+    ] {
+        assert!(!there.contains_key(absent), "{absent}");
+    }
+    for present in ["scopewatch_check_expected_allowed", "scopewatch_check_drift", "scopewatch_token_info"] {
+        assert!(there.contains_key(present), "{present}");
+    }
+    assert!(text.contains("scopewatch_canary_oldest_unfinished_age_seconds{organization=\"acme\"} 0\n"));
+}
+
+#[test]
+fn closed_counters_are_there_at_zero() {
+    let metrics = Metrics::new("1", "unknown");
+    metrics.set_organizations(&["acme", "beta"]);
+    metrics.set_routes(&["GET /api/whoami-v2"]);
+    let text = rendered(&metrics, Snapshot::default());
+    let zeros = |name: &str| {
+        text.lines().filter(|line| line.starts_with(&format!("{name}{{")) && line.ends_with("} 0")).count()
+    };
+    let reasons = 1 + DenyReason::ALL.len() + UnknownReason::ALL.len();
+    assert_eq!(zeros("scopewatch_probes_total"), Permission::ALL.len() * reasons);
+    assert_eq!(zeros("scopewatch_canaries_total"), 2 * 4);
+    assert_eq!(zeros("scopewatch_store_errors_total"), 3);
+    assert_eq!(zeros("scopewatch_hub_requests_total"), 1);
+    assert!(text.contains("\nscopewatch_rounds_skipped_total 0\n"));
+    assert!(text.contains(r#"{access="allowed",permission="repo.create",reason=""} 0"#));
+
+    metrics.set_organizations(&["beta"]);
+    metrics.count_canary("beta", CanaryEvent::Foreign);
+    let text = rendered(&metrics, Snapshot::default());
+    assert!(!text.contains("acme"));
+    assert!(text.contains("scopewatch_canaries_total{event=\"foreign\",organization=\"beta\"} 1\n"));
+}
+
+#[test]
+fn counters_count_under_the_right_words() {
+    let metrics = Metrics::new("1", "unknown");
+    metrics.count_probe(Permission::RepoWrite, Access::Denied(DenyReason::Sso));
+    metrics.count_probe(Permission::RepoWrite, Access::Undetermined(UnknownReason::Timeout));
+    let route = "GET /api/models/{repo}";
+    for outcome in [Ok(101), Ok(204), Ok(302), Ok(403), Ok(429), Ok(503), Ok(999), Err("lost")] {
+        metrics.count_request(route, outcome, Duration::from_millis(1));
+    }
+    metrics.count_skipped_round();
+    metrics.count_store_error("write");
+    metrics.config_reloaded(true, NOW);
+    metrics.config_reloaded(false, NOW + Duration::from_secs(9));
+    let text = rendered(&metrics, Snapshot::default());
+    for code in ["1xx", "2xx", "3xx", "403", "429", "5xx", "other", "lost"] {
+        let line = format!("scopewatch_hub_requests_total{{code=\"{code}\",endpoint=\"{route}\"}} 1\n");
+        assert!(text.contains(&line), "{code}");
+    }
+    for line in [
+        r#"scopewatch_probes_total{access="denied",permission="repo.write",reason="sso"} 1"#,
+        r#"scopewatch_probes_total{access="undetermined",permission="repo.write",reason="timeout"} 1"#,
+        "scopewatch_rounds_skipped_total 1",
+        r#"scopewatch_store_errors_total{operation="write"} 1"#,
+        "scopewatch_config_last_reload_successful 0",
+        "scopewatch_config_last_reload_success_timestamp_seconds 1800000000",
+    ] {
+        assert!(text.contains(&format!("\n{line}\n")), "{line}");
+    }
+}
+
+#[test]
+fn label_values_are_escaped_and_cut_and_stay_different() {
+    let mut snapshot = full();
+    snapshot.checks[0].key.target = "a\\b\"c\nd{}=,ä".into();
+    let text = rendered(&busy(), snapshot.clone());
+    assert!(text.contains(r#"target="a\\b\"c\nd{}=,ä"} 0"#));
+
+    let long = "ö".repeat(250);
+    snapshot.checks = vec![check(&format!("{long}1")), check(&format!("{long}2"))];
+    let text = rendered(&busy(), snapshot);
+    families(&text);
+    let names: BTreeSet<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("scopewatch_check_allowed"))
+        .filter_map(|line| line.split("token=\"").nth(1)?.split('"').next())
+        .collect();
+    assert_eq!(names.len(), 2);
+    assert!(names.iter().all(|name| name.chars().count() == 200));
+    assert_eq!(state::cut(&"ö".repeat(200)).chars().count(), 200);
+    assert!(matches!(state::cut(&"ö".repeat(200)), std::borrow::Cow::Borrowed(_)));
+}
+
+#[test]
+fn removed_tokens_leave_and_only_a_new_snapshot_is_rendered_again() {
+    let metrics = busy();
+    let first = Arc::new(Snapshot {
+        checks: vec![check("ci"), check("old")],
+        tokens: vec![token("ci"), token("old")],
+        ..full()
+    });
+    let text = metrics.render(&first, NOW);
+    assert!(text.contains("token=\"old\""));
+    let address = || metrics.0.cached.lock().expect("whole").state.as_str().as_ptr();
+    let before = address();
+    let later = metrics.render(&first, NOW + Duration::from_secs(10));
+    assert!(later.contains("scopewatch_canary_oldest_unfinished_age_seconds{organization=\"acme\"} 100\n"));
+    assert_eq!(address(), before);
+
+    let second = Arc::new(full());
+    drop(first);
+    let text = metrics.render(&second, NOW);
+    assert!(!text.contains("token=\"old\""));
+    assert!(text.contains("token=\"ci\""));
+    assert_eq!(address(), before, "the buffer is used again");
+}
+
+#[test]
+fn cached_results_say_so_in_their_help() {
+    let text = rendered(&busy(), full());
+    for name in ["scopewatch_check_allowed", "scopewatch_token_usable", "scopewatch_canaries_unfinished"] {
+        let help = text.lines().find(|line| line.starts_with(&format!("# HELP {name} "))).expect("there");
+        assert!(help.ends_with("From the daemon's own schedule, not from the scrape."), "{help}");
+    }
+}
+
+#[test]
+fn two_daemons_in_one_process_do_not_meet() {
+    let (one, two) = (Metrics::new("1", "a"), Metrics::new("1", "b"));
+    one.count_skipped_round();
+    assert!(rendered(&one, full()).contains("scopewatch_rounds_skipped_total 1\n"));
+    assert!(rendered(&two, full()).contains("scopewatch_rounds_skipped_total 0\n"));
+}

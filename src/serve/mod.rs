@@ -1,0 +1,198 @@
+//! The HTTP side: metrics, health, the API and the page, answered from the snapshot and from nothing slower.
+//!
+//! The accept loop is our own, because it must hold what a server beyond a trusted network needs: a bound on
+//! connections, on the time a request's head may take, on a connection's life, and a deadline for the end.
+
+mod page;
+mod ready;
+mod routes;
+#[cfg(test)]
+mod tests;
+mod views;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Metrics;
+use crate::moment::Timestamp;
+use crate::report::Snapshot;
+pub use ready::{Latch, Readiness};
+
+/// What is served. All of it is shared with those who change it.
+#[derive(Clone)]
+pub struct Served {
+    /// All state; replaced whole.
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    /// What `/metrics` shows beside the snapshot.
+    pub metrics: Metrics,
+    /// What `/-/ready` says.
+    pub ready: Readiness,
+    /// Who may see and do what; a reload may change it.
+    pub access: Arc<ArcSwap<Access>>,
+    /// Where commands go; when it is full, the answer is 503.
+    pub commands: mpsc::Sender<Command>,
+    /// The wall clock, for ages.
+    pub now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// How much of everything.
+    pub limits: Limits,
+}
+
+/// What is open. `page` stays off where the listener can be reached beyond loopback without authentication.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Access {
+    /// The page and the API.
+    pub page: bool,
+    /// `POST /-/reload` and `POST /-/probe`.
+    pub lifecycle: bool,
+}
+
+/// What a client may ask the daemon to do.
+#[derive(Debug)]
+pub enum Command {
+    /// Load the configuration again; the answer's sentence says what is wrong with it.
+    Reload(oneshot::Sender<Result<(), String>>),
+    /// Probe this token soon; the answer comes when it is accepted, not when it is done.
+    Probe {
+        /// Name of the configuration.
+        token: String,
+        /// Accepted, or the sentence why there is no such token.
+        answer: oneshot::Sender<Result<(), String>>,
+    },
+}
+
+/// The bounds of the HTTP side, all in one place.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connections at once; further ones wait in the kernel's queue and cost no file descriptor.
+    pub connections: usize,
+    /// How long the head of a request may take, and how long a connection may idle.
+    pub head: Duration,
+    /// How long a connection may live before its next answer is its last; whoever reads slower than
+    /// `life` and `drain` together is cut off.
+    pub life: Duration,
+    /// How long an answer under way may still take once its connection is to end.
+    pub drain: Duration,
+    /// How long a command may take.
+    pub command: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            connections: 256,
+            head: Duration::from_secs(10),
+            life: Duration::from_secs(120),
+            drain: Duration::from_secs(5),
+            command: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Bytes of a request's head, and at once the buffer of a connection.
+const HEAD_LIMIT: usize = 32 * 1024;
+
+/// The first and the longest pause after the system refused to accept a connection.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+
+/// Serves until `shutdown`, then lets answers under way finish within the drain limit.
+///
+/// To be cancelled last: while the daemon stops, `/-/ready` should say so ([`Readiness::stop`]) and the
+/// metrics should still be there.
+pub async fn run(listener: TcpListener, served: Served, shutdown: CancellationToken) {
+    let (limits, ready) = (served.limits, served.ready.clone());
+    let loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+    let router = routes::router(served, loopback);
+    let places = Arc::new(Semaphore::new(limits.connections));
+    // Of its own, so that readiness and the listener are gone before any connection is told to end.
+    let ending = CancellationToken::new();
+    let mut connections = JoinSet::new();
+    let mut pause = PAUSES.0;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        match accepted {
+            Ok((stream, place)) => {
+                pause = PAUSES.0;
+                connections.spawn(connection(stream, router.clone(), limits, ending.clone(), place));
+            }
+            Err(error) if of_one_connection(&error) => {}
+            Err(error) => {
+                // Out of file descriptors or memory. What is connected goes on, and makes room as it ends.
+                if pause == PAUSES.0 {
+                    tracing::warn!(%error, "cannot accept HTTP connections; trying again until it works");
+                }
+                tokio::select! {
+                    () = shutdown.cancelled() => break,
+                    () = tokio::time::sleep(pause) => {}
+                }
+                pause = (pause * 2).min(PAUSES.1);
+            }
+        }
+    }
+    drop(listener);
+    ready.stop();
+    ending.cancel();
+    while connections.join_next().await.is_some() {}
+}
+
+/// The next connection, once there is a place for it.
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, place))
+}
+
+/// Whether only this one connection failed, before it was accepted.
+fn of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+/// Serves one connection until its peer, its life or the daemon ends.
+async fn connection(
+    stream: TcpStream,
+    router: Router,
+    limits: Limits,
+    ending: CancellationToken,
+    _place: OwnedSemaphorePermit,
+) {
+    // Only a matter of speed.
+    let _ = stream.set_nodelay(true);
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head)
+        .max_buf_size(HEAD_LIMIT)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut serving = std::pin::pin!(serving);
+    tokio::select! {
+        ended = serving.as_mut() => {
+            if let Err(error) = ended {
+                tracing::debug!(%error, "an HTTP connection ended early");
+            }
+            return;
+        }
+        () = ending.cancelled() => {}
+        () = tokio::time::sleep(limits.life) => {}
+    }
+    serving.as_mut().graceful_shutdown();
+    // Ended, failed or out of time: in all three cases it is over.
+    let _ = tokio::time::timeout(limits.drain, serving).await;
+}

@@ -1,0 +1,251 @@
+//! The routes, and what holds for all of them: who may see what, headers of every answer, bodies refused.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::HttpBody;
+use axum::extract::{Request, State};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Router, http};
+use tokio::sync::oneshot;
+
+use super::views::Views;
+use super::{Command, Served, page};
+
+/// What all handlers share.
+struct Site {
+    served: Served,
+    views: Views,
+    /// Whether the listener can be reached from this machine only.
+    loopback: bool,
+}
+
+/// No request of ours carries a body; what is larger than this is refused unread.
+const BODY_LIMIT: u64 = 4096;
+
+const HEADERS: [(HeaderName, &str); 5] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; \
+         frame-ancestors 'none'",
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::CACHE_CONTROL, "no-store"),
+    (header::REFERRER_POLICY, "no-referrer"),
+];
+
+const CLOSED: &str = "The page and the API are not served here, because this daemon listens beyond loopback \
+                      without authentication: configure `server.web_config` (TLS and passwords), or set \
+                      `server.open_page: true`.";
+const NO_LIFECYCLE: &str = "Reload and probe by HTTP are off: set `server.lifecycle: true`.";
+const WRONG_HOST: &str = "This daemon listens on loopback and answers here only under `localhost` or an IP \
+                          address, so that no web page can reach it under a name of its own.";
+const WRONG_ORIGIN: &str = "This request was sent by a page of another site.";
+
+/// The whole site. `loopback`: whether only this machine can reach the listener.
+pub(super) fn router(served: Served, loopback: bool) -> Router {
+    let site = Arc::new(Site { served, views: Views::default(), loopback });
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/-/healthy", get(healthy))
+        .route("/livez", get(healthy))
+        .route("/-/ready", get(ready))
+        .route("/readyz", get(ready))
+        .route("/-/reload", post(reload))
+        .route("/-/probe", post(probe))
+        .route("/", get(front))
+        .route("/style.css", get(style))
+        .route("/api/v1/report", get(report))
+        .route("/api/v1/findings", get(findings))
+        .route("/api/v1/canaries", get(canaries))
+        .fallback(async || sentence(StatusCode::NOT_FOUND, "There is nothing here."))
+        .method_not_allowed_fallback(async || {
+            sentence(StatusCode::METHOD_NOT_ALLOWED, "This route does not know this method.")
+        })
+        .layer(middleware::from_fn_with_state(Arc::clone(&site), guard))
+        .layer(middleware::map_response(headers))
+        .with_state(site)
+}
+
+/// A plain answer of one sentence or word.
+fn sentence(status: StatusCode, text: &str) -> Response {
+    (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], format!("{text}\n")).into_response()
+}
+
+fn json(status: StatusCode, body: impl Into<axum::body::Body>) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], body.into()).into_response()
+}
+
+async fn headers(mut response: Response) -> Response {
+    for (name, value) in HEADERS {
+        response.headers_mut().insert(name, http::HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// Decides whether a request may be answered at all.
+async fn guard(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
+    match refusal(&site, &request) {
+        Some((status, why)) => {
+            let mut response = sentence(status, why);
+            if status == StatusCode::PAYLOAD_TOO_LARGE {
+                let close = http::HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+            }
+            response
+        }
+        None => next.run(request).await,
+    }
+}
+
+fn refusal(site: &Site, request: &Request) -> Option<(StatusCode, &'static str)> {
+    if request.body().size_hint().lower() > BODY_LIMIT {
+        return Some((StatusCode::PAYLOAD_TOO_LARGE, "No request here needs a body."));
+    }
+    let access = site.served.access.load();
+    let path = request.uri().path();
+    if matches!(path, "/metrics" | "/-/healthy" | "/-/ready" | "/livez" | "/readyz") {
+        return None;
+    }
+    let lifecycle = matches!(path, "/-/reload" | "/-/probe");
+    if !lifecycle && !access.page {
+        return Some((StatusCode::FORBIDDEN, CLOSED));
+    }
+    if site.loopback && !host_is_ours(request.headers()) {
+        return Some((StatusCode::FORBIDDEN, WRONG_HOST));
+    }
+    if lifecycle && request.method() == Method::POST {
+        if !access.lifecycle {
+            return Some((StatusCode::FORBIDDEN, NO_LIFECYCLE));
+        }
+        if !origin_is_ours(request.headers()) {
+            return Some((StatusCode::FORBIDDEN, WRONG_ORIGIN));
+        }
+    }
+    None
+}
+
+/// Against DNS rebinding: a page of somebody else's name that resolves to us sends that name. A client that
+/// sends none is no browser.
+fn host_is_ours(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(header::HOST) else { return true };
+    let Some(authority) = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()) else {
+        return false;
+    };
+    let host = authority.host();
+    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    bare.eq_ignore_ascii_case("localhost") || bare.parse::<std::net::IpAddr>().is_ok()
+}
+
+/// Against forged requests: browsers say which site's page sends a POST.
+fn origin_is_ours(headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else { return true };
+    let (Ok(origin), Some(Ok(host))) = (origin.to_str(), headers.get(header::HOST).map(|h| h.to_str()))
+    else {
+        return false;
+    };
+    origin.split_once("://").is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host))
+}
+
+async fn metrics(State(site): State<Arc<Site>>) -> Response {
+    let snapshot = site.served.snapshot.load_full();
+    let text = site.served.metrics.render(&snapshot, (site.served.now)());
+    ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response()
+}
+
+async fn healthy() -> Response {
+    sentence(StatusCode::OK, "healthy")
+}
+
+async fn ready(State(site): State<Arc<Site>>) -> Response {
+    match site.served.ready.missing() {
+        None => sentence(StatusCode::OK, "ready"),
+        Some(why) => sentence(StatusCode::SERVICE_UNAVAILABLE, why),
+    }
+}
+
+async fn reload(State(site): State<Arc<Site>>) -> Response {
+    let (answer, answered) = oneshot::channel();
+    match ask(&site, Command::Reload(answer), answered).await {
+        Ok(Ok(())) => sentence(StatusCode::OK, "reloaded"),
+        Ok(Err(why)) => sentence(StatusCode::INTERNAL_SERVER_ERROR, &why),
+        Err(response) => response,
+    }
+}
+
+async fn probe(State(site): State<Arc<Site>>, request: Request) -> Response {
+    let query = request.uri().query().unwrap_or_default();
+    let mut names = url::form_urlencoded::parse(query.as_bytes());
+    let (Some((key, token)), None) = (names.next(), names.next()) else {
+        return sentence(StatusCode::BAD_REQUEST, "Say which token: POST /-/probe?token=NAME");
+    };
+    if key != "token" || token.is_empty() {
+        return sentence(StatusCode::BAD_REQUEST, "Say which token: POST /-/probe?token=NAME");
+    }
+    let (answer, answered) = oneshot::channel();
+    match ask(&site, Command::Probe { token: token.into_owned(), answer }, answered).await {
+        Ok(Ok(())) => sentence(StatusCode::ACCEPTED, "accepted"),
+        Ok(Err(why)) => sentence(StatusCode::NOT_FOUND, &why),
+        Err(response) => response,
+    }
+}
+
+/// Hands a command on and waits for its answer. `Err` is the response when there is none.
+async fn ask(
+    site: &Site,
+    command: Command,
+    answered: oneshot::Receiver<Result<(), String>>,
+) -> Result<Result<(), String>, Response> {
+    let unavailable = |why| sentence(StatusCode::SERVICE_UNAVAILABLE, why);
+    if site.served.commands.try_send(command).is_err() {
+        return Err(unavailable("Too much is asked at once, or the daemon is stopping; try again."));
+    }
+    let patience: Duration = site.served.limits.command;
+    match tokio::time::timeout(patience, answered).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(_)) => Err(unavailable("The daemon is stopping.")),
+        Err(_) => Err(unavailable("It takes longer than expected; the log will say what came of it.")),
+    }
+}
+
+async fn front(State(site): State<Arc<Site>>) -> Response {
+    let snapshot = site.served.snapshot.load_full();
+    let body = site.views.page(&snapshot);
+    ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], body).into_response()
+}
+
+async fn style() -> Response {
+    ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], page::STYLE).into_response()
+}
+
+async fn report(State(site): State<Arc<Site>>) -> Response {
+    match &site.served.snapshot.load().report {
+        Some(report) => written(site.views.report(report)),
+        None => {
+            json(StatusCode::SERVICE_UNAVAILABLE, r#"{"schema":1,"error":"no round has been completed yet"}"#)
+        }
+    }
+}
+
+async fn findings(State(site): State<Arc<Site>>) -> Response {
+    written(site.views.findings(&site.served.snapshot.load_full()))
+}
+
+async fn canaries(State(site): State<Arc<Site>>) -> Response {
+    written(site.views.canaries(&site.served.snapshot.load_full()))
+}
+
+fn written(body: Result<axum::body::Bytes, serde_json::Error>) -> Response {
+    match body {
+        Ok(body) => json(StatusCode::OK, body),
+        Err(error) => {
+            tracing::error!(%error, "an answer of the API could not be written");
+            json(StatusCode::INTERNAL_SERVER_ERROR, r#"{"schema":1,"error":"cannot be written"}"#)
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The bodies of the API and the page, each written once for a snapshot and kept until there is another.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use axum::body::Bytes;
+use serde::Serialize;
+
+use super::page;
+use crate::access::TokenName;
+use crate::intent::{Canary, CanaryState, DeleteOutcome, Deleter, ShownState};
+use crate::moment::Timestamp;
+use crate::report::{Finding, Report, Snapshot};
+
+/// Version of the shape of findings and canaries.
+const SCHEMA: u32 = 1;
+
+/// All bodies that are kept.
+#[derive(Default)]
+pub(super) struct Views {
+    report: Kept<Report>,
+    findings: Kept<Snapshot>,
+    canaries: Kept<Snapshot>,
+    page: Kept<Snapshot>,
+}
+
+/// A body and what it was written of. While the weak pointer lives, no other value can have its address.
+struct Kept<T>(Mutex<Option<(Weak<T>, Bytes)>>);
+
+impl<T> Default for Kept<T> {
+    fn default() -> Kept<T> {
+        Kept(Mutex::default())
+    }
+}
+
+impl<T> Kept<T> {
+    /// The kept body when it was written of this very value, else a new one.
+    fn of<E>(&self, value: &Arc<T>, write: impl FnOnce(&T) -> Result<Vec<u8>, E>) -> Result<Bytes, E> {
+        // Held while writing, so that a crowd of readers makes one of them write.
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let this = Arc::downgrade(value);
+        if let Some((of, body)) = kept.as_ref()
+            && of.ptr_eq(&this)
+        {
+            return Ok(body.clone());
+        }
+        let body = Bytes::from(write(value)?);
+        *kept = Some((this, body.clone()));
+        Ok(body)
+    }
+}
+
+impl Views {
+    /// The last round's report.
+    pub(super) fn report(&self, report: &Arc<Report>) -> Result<Bytes, serde_json::Error> {
+        self.report.of(report, serde_json::to_vec)
+    }
+
+    /// All findings.
+    pub(super) fn findings(&self, snapshot: &Arc<Snapshot>) -> Result<Bytes, serde_json::Error> {
+        self.findings
+            .of(snapshot, |s| serde_json::to_vec(&FindingsShown { schema: SCHEMA, findings: &s.findings }))
+    }
+
+    /// All canaries of the journal that are not done with.
+    pub(super) fn canaries(&self, snapshot: &Arc<Snapshot>) -> Result<Bytes, serde_json::Error> {
+        self.canaries.of(snapshot, |s| {
+            let canaries = s.canaries.iter().map(CanaryOut::of).collect();
+            serde_json::to_vec(&CanariesShown { schema: SCHEMA, canaries })
+        })
+    }
+
+    /// The page.
+    pub(super) fn page(&self, snapshot: &Arc<Snapshot>) -> Bytes {
+        let written: Result<Bytes, std::convert::Infallible> =
+            self.page.of(snapshot, |s| Ok(page::write(s).into_bytes()));
+        match written {
+            Ok(body) => body,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct FindingsShown<'a> {
+    schema: u32,
+    findings: &'a [Finding],
+}
+
+#[derive(Serialize)]
+struct CanariesShown<'a> {
+    schema: u32,
+    canaries: Vec<CanaryOut<'a>>,
+}
+
+/// A canary as the API shows it.
+#[derive(Serialize)]
+struct CanaryOut<'a> {
+    id: i64,
+    organization: &'a str,
+    repo: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    token: &'a TokenName,
+    state: ShownState,
+    journal_state: CanaryState,
+    planned_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repo_id: Option<&'a str>,
+    next_at: Option<Timestamp>,
+    deletes: Vec<DeleteOut>,
+    note: &'a str,
+}
+
+/// One DELETE as the API shows it.
+#[derive(Serialize)]
+struct DeleteOut {
+    at: Timestamp,
+    by: Deleter,
+    outcome: DeleteOutcome,
+}
+
+impl CanaryOut<'_> {
+    fn of(canary: &Canary) -> CanaryOut<'_> {
+        CanaryOut {
+            id: canary.id,
+            organization: &canary.repo.namespace,
+            repo: canary.repo.to_string(),
+            kind: canary.kind.as_str(),
+            token: &canary.token,
+            state: canary.shown(),
+            journal_state: canary.state,
+            planned_at: canary.planned_at,
+            repo_id: canary.repo_id.as_deref(),
+            next_at: canary.next_at,
+            deletes: canary
+                .deletes
+                .iter()
+                .map(|delete| DeleteOut { at: delete.at, by: delete.by, outcome: delete.outcome })
+                .collect(),
+            note: &canary.note,
+        }
+    }
+}
