@@ -43,4 +43,6 @@ pub mod report;
 pub mod schedule;
 pub mod secret;
 pub mod serve;
+#[cfg(feature = "simulator")]
+pub mod simulator;
 pub mod store;
