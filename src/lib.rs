@@ -40,6 +40,7 @@ pub mod pace;
 pub mod plan;
 pub mod probe;
 pub mod report;
+pub mod round;
 pub mod schedule;
 pub mod secret;
 pub mod serve;

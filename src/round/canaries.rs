@@ -1,0 +1,389 @@
+//! Canaries under way: the visits that prove them ours, their deletion, and the proof of their absence.
+//!
+//! What a step means is decided in `hub::canary`; here it is seen to that each is durable before what depends on
+//! it leaves, and that nobody is visited twice at once. How they come to be is told in `creations`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::access::TokenName;
+use crate::exchange::{Credential, Exchange, Failure};
+use crate::hub::canary::{self, Hands, Next, Proof, Rules};
+use crate::hub::classify::CreateHeard;
+use crate::hub::routes;
+use crate::hub::visit::{Observer, Sight, Visit};
+use crate::intent::{Canary, CanaryState, Deleter, ShownState};
+use crate::moment::{Moment, Timestamp};
+use crate::store::{Breaker, Write};
+
+use super::tokens::TokenState;
+use super::{Effect, Engine, Job, Meter, Op, SEND_WITHIN};
+
+/// A canary with what only this process needs to know of it.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub canary: Canary,
+    /// The check of the running round that made it.
+    pub check: Option<usize>,
+    /// Whose creations wait for it.
+    pub lock: Option<String>,
+    /// The answer to its POST.
+    pub heard: Option<CreateHeard>,
+    pub answered_at: Option<Duration>,
+    /// A request or a batch of it is under way.
+    pub busy: bool,
+    visit: Option<Visit>,
+    /// Who saw it, and when last.
+    seen: BTreeMap<Credential, Duration>,
+    /// It was looked at since the start.
+    looked: bool,
+    counted_created: bool,
+    counted_deleted: bool,
+}
+
+/// What no canary may turn out to be. The name alone proves that we asked for it to be private, whoever's it is.
+fn accident(canary: &Canary, sight: &Sight, signed: bool, rules: Rules) -> Option<&'static str> {
+    let Sight::Present(seen, _) = sight else { return None };
+    if signed && canary::is_public(seen) {
+        return Some("a canary was public although it was asked to be private");
+    }
+    let other = Proof::Foreign(canary::ID_DIFFERS);
+    (canary::prove(canary, seen, signed, rules) == other).then_some("a canary's id changed under its name")
+}
+
+/// A check waits so long for its canary after an answer that left things open: two looks.
+const LOOKS_OF_A_CHECK: Duration = Duration::from_millis(10_500);
+/// And so long for the clean-up of one that is known to be there.
+const CLEAN_UP_OF_A_CHECK: Duration = Duration::from_secs(30);
+/// Keys are read again between rounds at most this often.
+const KEYS_AGAIN: Duration = Duration::from_secs(30);
+
+impl Live {
+    pub(super) fn new(canary: Canary) -> Live {
+        let bound = canary.repo_id.is_some();
+        let deleted = canary.shown() == ShownState::Deleted;
+        Live {
+            canary,
+            check: None,
+            lock: None,
+            heard: None,
+            answered_at: None,
+            busy: false,
+            visit: None,
+            seen: BTreeMap::new(),
+            looked: false,
+            counted_created: bound,
+            counted_deleted: deleted,
+        }
+    }
+
+    /// Whether the check that made it should be told what is known by now.
+    pub(super) fn waited_enough(&self, now: Moment) -> bool {
+        self.patience_ends().is_some_and(|ends| now.mono >= ends) && !self.busy
+    }
+
+    fn patience_ends(&self) -> Option<Duration> {
+        let patience = match self.heard.as_ref()? {
+            CreateHeard::Created { .. } => CLEAN_UP_OF_A_CHECK,
+            _ if self.canary.repo_id.is_some() => CLEAN_UP_OF_A_CHECK,
+            _ => LOOKS_OF_A_CHECK,
+        };
+        Some(self.answered_at? + patience)
+    }
+}
+
+impl Engine {
+    /// Takes over a canary from the journal.
+    pub(super) fn resume_canary(&mut self, mut canary: Canary, now: Moment) {
+        let event = canary::after_restart(&mut canary, now.wall);
+        if let Some(event) = event {
+            self.unsaved.push(Write::Canary {
+                canary: canary.clone(),
+                event: event.to_owned(),
+                at: now.wall,
+            });
+        }
+        self.canaries.insert(canary.id, Live::new(canary));
+    }
+
+    /// Writes the canary down and counts what is new about it.
+    pub(super) fn canary_changed(&mut self, id: i64, event: &str, now: Moment) {
+        let Some(live) = self.canaries.get_mut(&id) else { return };
+        let canary = live.canary.clone();
+        let organization = canary.repo.namespace.clone();
+        let mut meters = Vec::new();
+        if canary.repo_id.is_some() && !std::mem::replace(&mut live.counted_created, canary.repo_id.is_some())
+        {
+            meters.push(Meter::CanaryCreated { organization: organization.clone() });
+        }
+        if canary.shown() == ShownState::Deleted && !std::mem::replace(&mut live.counted_deleted, true) {
+            meters.push(Meter::CanaryDeleted { organization: organization.clone() });
+        }
+        if event == "quarantined" {
+            meters.push(Meter::CanaryAbandoned { organization });
+            let text = format!(
+                "canary {} ({} {}) is in quarantine: {}",
+                canary.id, canary.kind, canary.repo, canary.note
+            );
+            self.tell(true, text);
+        }
+        self.out.extend(meters.into_iter().map(Effect::Meter));
+        self.remember(Write::Canary { canary, event: event.to_owned(), at: now.wall });
+    }
+
+    /// The check is told; other creations of its user may go on.
+    pub(super) fn release_canary(&mut self, id: i64) {
+        let Some(live) = self.canaries.get_mut(&id) else { return };
+        live.check = None;
+        if let Some(lock) = live.lock.take() {
+            self.creating.remove(&lock);
+        }
+    }
+
+    /// Begins every visit that is due. Says whether any began.
+    pub(super) fn tend_canaries(&mut self, now: Moment) -> bool {
+        if !self.keys_loaded {
+            return false;
+        }
+        let due: Vec<i64> = self
+            .canaries
+            .iter()
+            .filter(|(_, live)| !live.busy && live.canary.next_at.is_some_and(|at| at <= now.wall))
+            .map(|(id, _)| *id)
+            .collect();
+        let mut moved = false;
+        for id in due {
+            moved |= self.begin_visit(id, now);
+        }
+        moved
+    }
+
+    fn janitor_of(&self, canary: &Canary) -> Option<TokenName> {
+        self.config.organization(&canary.repo.namespace).and_then(|o| o.janitor.clone())
+    }
+
+    fn usable(&self, token: &TokenName) -> bool {
+        self.config.token(token).is_some() && self.tokens.get(token).is_some_and(TokenState::usable)
+    }
+
+    fn begin_visit(&mut self, id: i64, now: Moment) -> bool {
+        let rules = self.rules();
+        let Some(live) = self.canaries.get(&id) else { return false };
+        let canary = live.canary.clone();
+        let seen = live.seen.clone();
+        let mut who: Vec<TokenName> = self.janitor_of(&canary).into_iter().collect();
+        if !who.contains(&canary.token) {
+            who.push(canary.token.clone());
+        }
+        who.retain(|token| self.usable(token));
+        // After a refusal one look is owed, to the Hub's word; it is no proof and needs none.
+        let owed_only = canary.state == CanaryState::Refused;
+        // A first look expects to find it. If that said nothing, the next ones must be able to prove absence too.
+        let expected = canary.state == CanaryState::Created && canary.looks == 0;
+        let saw = |token: &TokenName| seen.get(&Credential::Token(token.clone())).copied();
+        if let Some(first) = who.first().filter(|_| !owed_only && !expected)
+            && !self.capable(first, &canary, saw(first), now)
+        {
+            let key = (canary.repo.namespace.clone(), Credential::Token(first.clone()));
+            if !self.ensure_control(&key, now) {
+                return false;
+            }
+        }
+        let observers: Vec<Observer> = who
+            .iter()
+            .map(|token| Observer {
+                credential: Credential::Token(token.clone()),
+                capable: owed_only || self.capable(token, &canary, saw(token), now),
+            })
+            .collect();
+        let with_listing = canary::proof_is_due(&canary, now.wall, rules);
+        let visit = Visit::new(canary.repo.clone(), canary.kind, observers, expected, with_listing);
+        match visit.next() {
+            Some(request) => {
+                if let Some(live) = self.canaries.get_mut(&id) {
+                    live.busy = true;
+                    live.visit = Some(visit);
+                }
+                self.ask(Job::Visit(id), request, None);
+            }
+            None => self.end_visit(id, visit, now),
+        }
+        true
+    }
+
+    /// Between rounds a token that is suddenly refused may have been replaced: its file is read again.
+    fn reread_keys(&mut self, exchange: &Exchange, now: Moment) {
+        let refused = matches!(&exchange.outcome, Ok(answer) if answer.status == 401)
+            && exchange.request.credential != Credential::Anonymous;
+        let rested = self.keys_read_at.is_none_or(|at| now.mono.saturating_sub(at) >= KEYS_AGAIN);
+        if refused && rested && self.round.is_none() {
+            self.keys_read_at = Some(now.mono);
+            self.out.push(Effect::LoadKeys);
+        }
+    }
+
+    pub(super) fn hear_visit(&mut self, id: i64, exchange: &Exchange, now: Moment) {
+        self.reread_keys(exchange, now);
+        let Some(mut visit) = self.canaries.get_mut(&id).and_then(|live| live.visit.take()) else { return };
+        visit.hear(exchange);
+        match visit.next() {
+            Some(request) => {
+                if let Some(live) = self.canaries.get_mut(&id) {
+                    live.visit = Some(visit);
+                }
+                self.ask(Job::Visit(id), request, None);
+            }
+            None => self.end_visit(id, visit, now),
+        }
+    }
+
+    fn end_visit(&mut self, id: i64, visit: Visit, now: Moment) {
+        let rules = self.rules();
+        let Some(live) = self.canaries.get(&id) else { return };
+        let hands = Hands {
+            probed: self.usable(&live.canary.token),
+            janitor: self.janitor_of(&live.canary).is_some_and(|janitor| self.usable(&janitor)),
+        };
+        let signed = self.signer.is_ours(&live.canary.repo, live.canary.kind);
+        let sight = visit.sight();
+        let accident = accident(&live.canary, &sight, signed, rules);
+        let Some(live) = self.canaries.get_mut(&id) else { return };
+        live.busy = false;
+        live.looked = true;
+        if let Sight::Present(_, who) = &sight {
+            live.seen.insert(who.clone(), now.mono);
+        }
+        let bound = live.canary.repo_id.is_some();
+        let (event, next) = canary::after_sight(&mut live.canary, &sight, signed, hands, now.wall, rules);
+        let found = !bound && live.canary.repo_id.is_some() && live.check.is_none();
+        self.canary_changed(id, event, now);
+        if found {
+            self.record_late_grant(id, now);
+        }
+        if let Some(why) = accident {
+            self.latch(id, why, now);
+        }
+        if let Next::Delete(by) = next {
+            self.begin_delete(id, by, now);
+        }
+    }
+
+    /// After an accident the next canary would be another one: no more are made. Cleaning up goes on.
+    fn latch(&mut self, id: i64, why: &str, now: Moment) {
+        let Some(organization) = self.canaries.get(&id).map(|live| live.canary.repo.namespace.clone()) else {
+            return;
+        };
+        if self.breakers.contains_key(&organization) {
+            return;
+        }
+        let why = why.to_owned();
+        self.tell(
+            true,
+            format!(
+                "canaries of '{organization}' are latched off: {why}; look into it, then `canaries unlatch`"
+            ),
+        );
+        let breaker = Breaker { organization: organization.clone(), at: now.wall, why };
+        self.breakers.insert(organization, breaker.clone());
+        self.remember(Write::Breaker(breaker));
+    }
+
+    fn begin_delete(&mut self, id: i64, by: Deleter, now: Moment) {
+        let read_only = self.mode.read_only;
+        let Some(live) = self.canaries.get_mut(&id) else { return };
+        if read_only {
+            live.canary.next_at = Some(now.wall + Duration::from_secs(300));
+            return self.canary_changed(id, "not deleted: --read-only", now);
+        }
+        let event = canary::before_delete(&mut live.canary, by, now.wall);
+        live.busy = true;
+        let write = Write::Canary { canary: live.canary.clone(), event: event.to_owned(), at: now.wall };
+        self.store(Op::Attempt(id, now.mono + SEND_WITHIN), vec![write]);
+    }
+
+    pub(super) fn attempt_stored(&mut self, id: i64, done: bool, before: Duration, now: Moment) {
+        let Some(live) = self.canaries.get(&id) else { return };
+        let canary = &live.canary;
+        let by = canary.deletes.last().map(|attempt| attempt.by);
+        let who = match by {
+            Some(Deleter::Janitor) => self.janitor_of(canary),
+            _ => Some(canary.token.clone()),
+        };
+        match who.filter(|_| done) {
+            Some(who) => {
+                let request = routes::delete(&canary.repo, canary.kind, Credential::Token(who));
+                self.ask(Job::Delete(id), request, Some(before));
+            }
+            None => self.take_delete(id, &Err(Failure::Stale), now),
+        }
+    }
+
+    pub(super) fn hear_delete(&mut self, id: i64, exchange: &Exchange, now: Moment) {
+        self.take_delete(id, &exchange.outcome, now);
+    }
+
+    fn take_delete(&mut self, id: i64, outcome: &Result<crate::exchange::Answer, Failure>, now: Moment) {
+        let rules = self.rules();
+        let Some(live) = self.canaries.get_mut(&id) else { return };
+        live.busy = false;
+        let event = canary::after_delete(&mut live.canary, outcome, now.wall, rules);
+        self.canary_changed(id, event, now);
+    }
+
+    /// When the canaries want to be looked at next, and when a check stops waiting for one. What is due already
+    /// waits for something that will be an event of its own.
+    pub(super) fn canary_wakes(&self, now: Moment) -> Option<Duration> {
+        let mono = |at: Timestamp| now.mono + at.since(now.wall);
+        let looks = self
+            .canaries
+            .values()
+            .filter(|live| !live.busy)
+            .filter_map(|live| live.canary.next_at.filter(|at| *at > now.wall).map(mono));
+        let waits = self
+            .canaries
+            .values()
+            .filter(|live| live.check.is_some())
+            .filter_map(|live| live.patience_ends().filter(|ends| *ends > now.mono));
+        let pauses =
+            self.pauses.values().filter(|pause| pause.until > now.wall).map(|pause| mono(pause.until));
+        looks.chain(waits).chain(pauses).min()
+    }
+
+    /// Whether a request or a batch of a canary is under way, or something unfinished is due this moment.
+    pub(super) fn canaries_busy(&self, now: Moment) -> bool {
+        self.canaries.values().any(|live| {
+            let due = live.canary.next_at.is_some_and(|at| at <= now.wall);
+            live.busy || (self.keys_loaded && due && live.canary.unfinished())
+        })
+    }
+
+    /// Whether anything unfinished will still be looked at.
+    pub(super) fn canaries_open(&self) -> bool {
+        self.canaries
+            .values()
+            .any(|live| live.busy || (live.canary.unfinished() && live.canary.next_at.is_some()))
+    }
+
+    /// Whether an unfinished canary of the journal was not yet looked at.
+    pub(super) fn canaries_unlooked(&self) -> bool {
+        self.canaries.values().any(|live| {
+            live.busy || (!live.looked && live.canary.unfinished() && live.canary.next_at.is_some())
+        })
+    }
+
+    /// Whether anything is to be looked at this moment.
+    pub(super) fn canaries_due(&self, now: Moment) -> bool {
+        self.canaries.values().any(|live| live.canary.next_at.is_some_and(|at| at <= now.wall))
+    }
+
+    /// Whether what holds creations back may pass within this round.
+    pub(super) fn canaries_may_clear(&self, now: Moment) -> bool {
+        let soon = now.wall + Duration::from_secs(12);
+        let short = self.config.hub.in_flight_horizon <= Duration::from_secs(10);
+        let canaries = self.canaries.values().any(|live| {
+            live.busy || (live.canary.unfinished() && live.canary.next_at.is_some_and(|at| at <= soon))
+        });
+        let pauses = self.pauses.values().any(|pause| pause.until > now.wall && pause.until <= soon);
+        (short && canaries) || pauses
+    }
+}

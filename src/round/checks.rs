@@ -1,0 +1,454 @@
+//! The checks of a round, each a short walk: asked, answered, judged.
+//!
+//! A denial waits for the proof that its target is there; a creation waits for its canary to come to rest.
+
+use std::time::Duration;
+
+use crate::access::{
+    Access, Check, DenyReason, Method, Permission, RepoName, RepoType, Target, TokenName, UnknownReason,
+};
+use crate::exchange::{Credential, Exchange, Request};
+use crate::hub::answers::{of_failure, of_status, repo_not_found};
+use crate::hub::classify::{self, CreateHeard};
+use crate::hub::{canary, routes};
+use crate::moment::Moment;
+use crate::report::Evidence;
+
+use super::{Effect, Engine, Job, Meter};
+
+/// Which repository a control is to see, for which observer.
+pub(super) type TargetKey = (RepoType, RepoName, Credential);
+
+/// Whether the target of a denial is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TargetSeen {
+    Asked,
+    There,
+    Not(UnknownReason),
+}
+
+/// Where one check stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Stage {
+    Waiting,
+    Asking,
+    /// Refused; whether that means something depends on the target, as it was asked for: a reload may meanwhile
+    /// have put another observer in place.
+    Denied(DenyReason, TargetKey),
+    /// Its canary is under way.
+    Creating(i64),
+    Done,
+}
+
+/// One check of the round.
+#[derive(Debug)]
+pub(super) struct CheckJob {
+    pub check: Check,
+    stage: Stage,
+    pub starts_at: Duration,
+    begun: Option<Moment>,
+    took: Duration,
+    pub canary: Option<i64>,
+    pub evidence: Vec<Evidence>,
+    pub found: Option<Access>,
+    pub why: String,
+    pub ended: Option<Moment>,
+}
+
+impl CheckJob {
+    pub(super) fn new(check: Check, starts_at: Duration) -> CheckJob {
+        CheckJob {
+            check,
+            stage: Stage::Waiting,
+            starts_at,
+            begun: None,
+            took: Duration::ZERO,
+            canary: None,
+            evidence: Vec::new(),
+            found: None,
+            why: String::new(),
+            ended: None,
+        }
+    }
+
+    /// How long it took until the Hub's answer was known, clean-up not counted.
+    pub fn took(&self) -> Duration {
+        self.took
+    }
+}
+
+/// How long a serving round waits at most for a user's window before the check is given up for this round.
+const WINDOW_PATIENCE: Duration = Duration::from_secs(60);
+
+impl Engine {
+    pub(super) fn start_due_checks(&mut self, now: Moment) -> bool {
+        let mut moved = false;
+        let room = self.config.hub.max_in_flight.max(1);
+        let blocked = self.round.as_mut().map(|round| std::mem::take(&mut round.blocked)).unwrap_or_default();
+        for at in blocked {
+            // It moved only if it is no longer blocked.
+            self.start_check(at, now);
+            moved |= self.round.as_ref().is_some_and(|round| !round.blocked.contains(&at));
+        }
+        loop {
+            let Some(round) = &mut self.round else { return moved };
+            let next = round.waiting.front().copied().filter(|at| {
+                round.active.len() < room && round.jobs.get(*at).is_some_and(|job| job.starts_at <= now.mono)
+            });
+            let Some(at) = next else { return moved };
+            round.waiting.pop_front();
+            self.start_check(at, now);
+            moved = true;
+        }
+    }
+
+    /// Begins one check, or says why not.
+    fn start_check(&mut self, at: usize, now: Moment) {
+        let Some(job) = self.round.as_mut().and_then(|round| round.jobs.get_mut(at)) else { return };
+        job.begun.get_or_insert(now);
+        let check = job.check.clone();
+        match self.may_start(&check, now) {
+            Ok(()) => {}
+            Err(Start::Not(why, sentence)) => {
+                return self.finish_check(at, Access::Undetermined(why), sentence, now);
+            }
+            Err(Start::Later(when)) => return self.postpone(at, when, now),
+        }
+        let who = Credential::Token(check.token.clone());
+        match (&check.permission, &check.target) {
+            (Permission::RepoRead, Target::Repo { kind, repo }) => {
+                self.ask_check(at, routes::auth_check(*kind, repo, who));
+            }
+            (Permission::RepoWrite, Target::Repo { kind, repo }) => {
+                self.ask_check(at, routes::auth_check_write(*kind, repo, who));
+            }
+            (Permission::RepoCreate, Target::Create { kind, group }) if check.method == Method::Canary => {
+                self.begin_create(at, &check, *kind, group.as_deref(), now);
+            }
+            _ => self.finish_check(
+                at,
+                Access::Undetermined(UnknownReason::Unrecognized),
+                format!("this version cannot try {} this way yet", check.permission),
+                now,
+            ),
+        }
+    }
+
+    fn may_start(&self, check: &Check, now: Moment) -> Result<(), Start> {
+        let state = self.tokens.get(&check.token);
+        if let Some(Err(fault)) = state.and_then(|state| state.key.as_ref()) {
+            return Err(Start::Not(UnknownReason::TokenInvalid, format!("its secret {fault}")));
+        }
+        if state.is_some_and(|state| state.spent) {
+            return Err(Start::Not(
+                UnknownReason::TokenInvalid,
+                "the Hub does not accept the token (401); renew it".to_owned(),
+            ));
+        }
+        let key = (check.organization.clone(), self.observer(&check.organization, &check.token));
+        match self.round_control(&key) {
+            Some(control) => {
+                if let Err(why) = control.result {
+                    return Err(Start::Not(self.blind(why), control.why.clone()));
+                }
+            }
+            None => {
+                return Err(Start::Not(UnknownReason::NoControl, "there is no control for it".to_owned()));
+            }
+        }
+        let user = self.user_of(&Credential::Token(check.token.clone()));
+        self.pace.may(&user, now.mono).map_err(Start::Later)
+    }
+
+    /// Why a failed control leaves a check without an answer. A Hub that answered other questions of this round
+    /// is there: then it is the control that is missing, whatever became of it.
+    fn blind(&self, why: UnknownReason) -> UnknownReason {
+        match why {
+            UnknownReason::TokenInvalid | UnknownReason::TargetMissing => why,
+            _ if self.answered_in_round => UnknownReason::NoControl,
+            why => why,
+        }
+    }
+
+    /// The user's window is used up: later in this round, or not in this round.
+    fn postpone(&mut self, at: usize, when: Duration, now: Moment) {
+        let one_shot = self.mode.one_shot;
+        let Some(round) = &mut self.round else { return };
+        let patience = WINDOW_PATIENCE.min(round.period / 2);
+        if one_shot || when.saturating_sub(now.mono) > patience {
+            let sentence = "the share of the user's rate limit is used up (hub.quota_share); it is asked again in a later round".to_owned();
+            return self.finish_check(at, Access::Undetermined(UnknownReason::RateLimited), sentence, now);
+        }
+        if let Some(job) = round.jobs.get_mut(at) {
+            job.starts_at = when;
+        }
+        let place = round
+            .waiting
+            .iter()
+            .position(|other| round.jobs.get(*other).is_some_and(|job| job.starts_at > when))
+            .unwrap_or(round.waiting.len());
+        round.waiting.insert(place, at);
+    }
+
+    fn ask_check(&mut self, at: usize, request: Request) {
+        if let Some(round) = &mut self.round {
+            round.active.insert(at);
+            if let Some(job) = round.jobs.get_mut(at) {
+                job.stage = Stage::Asking;
+            }
+        }
+        self.ask(Job::Check(at), request, None);
+    }
+
+    /// Puts a check back: what it needs is held by another.
+    pub(super) fn block_check(&mut self, at: usize) {
+        if let Some(round) = &mut self.round {
+            round.active.remove(&at);
+            round.blocked.push(at);
+        }
+    }
+
+    pub(super) fn check_creates(&mut self, at: usize, canary: i64) {
+        if let Some(round) = &mut self.round {
+            round.active.insert(at);
+            if let Some(job) = round.jobs.get_mut(at) {
+                job.stage = Stage::Creating(canary);
+                job.canary = Some(canary);
+            }
+        }
+    }
+
+    /// Keeps an exchange as evidence of a check.
+    pub(super) fn keep_evidence(&mut self, at: usize, exchange: &Exchange) {
+        if let Some(job) = self.round.as_mut().and_then(|round| round.jobs.get_mut(at)) {
+            job.evidence.push(evidence(exchange));
+        }
+    }
+
+    /// The answer to the question itself is known; what follows is not part of the probe's time.
+    pub(super) fn check_answered(&mut self, at: usize, now: Moment) {
+        if let Some(job) = self.round.as_mut().and_then(|round| round.jobs.get_mut(at)) {
+            job.took = now.mono.saturating_sub(job.begun.map_or(now.mono, |begun| begun.mono));
+        }
+    }
+
+    pub(super) fn hear_check(&mut self, at: usize, exchange: &Exchange, now: Moment) {
+        self.keep_evidence(at, exchange);
+        self.check_answered(at, now);
+        let Some(job) = self.round.as_ref().and_then(|round| round.jobs.get(at)) else { return };
+        let check = job.check.clone();
+        let restrictions =
+            self.declared(&check.token, now).map(|d| d.restrictions(&check.organization).to_vec());
+        match classify::auth_check(&exchange.outcome, &restrictions.unwrap_or_default()) {
+            Access::Denied(why) => self.ask_target(at, &check, why),
+            found => self.finish_check(at, found, String::new(), now),
+        }
+    }
+
+    /// A denial means something only if the target is there: seen by the janitor, or open to everybody.
+    fn ask_target(&mut self, at: usize, check: &Check, why: DenyReason) {
+        let Target::Repo { kind, repo } = &check.target else { return };
+        let janitor = self.config.organization(&check.organization).and_then(|o| o.janitor.clone());
+        let observer = janitor.map_or(Credential::Anonymous, Credential::Token);
+        let key: TargetKey = (*kind, repo.clone(), observer);
+        let Some(round) = &mut self.round else { return };
+        if let Some(job) = round.jobs.get_mut(at) {
+            job.stage = Stage::Denied(why, key.clone());
+        }
+        if !round.targets.contains_key(&key) {
+            round.targets.insert(key.clone(), TargetSeen::Asked);
+            let request = routes::repo_info(key.0, &key.1, key.2.clone());
+            self.ask(Job::Target(key), request, None);
+        }
+    }
+
+    pub(super) fn hear_target(&mut self, key: &TargetKey, exchange: &Exchange) {
+        let wanted = key.1.to_string();
+        let anonymous = key.2 == Credential::Anonymous;
+        let seen = match &exchange.outcome {
+            Err(failure) => TargetSeen::Not(of_failure(*failure)),
+            Ok(answer) if (200..300).contains(&answer.status) => {
+                let id = crate::hub::answers::json(answer)
+                    .and_then(|body| Some(body.get("id")?.as_str()? == wanted));
+                match id {
+                    Some(true) => TargetSeen::There,
+                    // Reading forgives another letter case, and a moved repository answers under its new name.
+                    Some(false) => TargetSeen::Not(UnknownReason::TargetMissing),
+                    None => TargetSeen::Not(UnknownReason::NoControl),
+                }
+            }
+            Ok(answer) if repo_not_found(answer) && !anonymous => {
+                TargetSeen::Not(UnknownReason::TargetMissing)
+            }
+            Ok(answer) if (300..400).contains(&answer.status) => {
+                TargetSeen::Not(UnknownReason::TargetMissing)
+            }
+            Ok(answer) => TargetSeen::Not(match of_status(answer) {
+                why @ (UnknownReason::RateLimited | UnknownReason::HubError | UnknownReason::Timeout) => why,
+                _ => UnknownReason::NoControl,
+            }),
+        };
+        let Some(round) = &mut self.round else { return };
+        round.targets.insert(key.clone(), seen);
+        let waiting: Vec<usize> = round
+            .jobs
+            .iter()
+            .enumerate()
+            .filter(|(_, job)| matches!(job.stage, Stage::Denied(..)))
+            .map(|(at, _)| at)
+            .collect();
+        for at in waiting {
+            self.keep_target_evidence(at, key, exchange);
+        }
+    }
+
+    fn keep_target_evidence(&mut self, at: usize, key: &TargetKey, exchange: &Exchange) {
+        let same = self.round.as_ref().and_then(|round| round.jobs.get(at)).is_some_and(
+            |job| matches!(&job.check.target, Target::Repo { kind, repo } if *kind == key.0 && *repo == key.1),
+        );
+        if same {
+            self.keep_evidence(at, exchange);
+        }
+    }
+
+    /// Ends what can be ended: denials whose target is known, creations whose canary has come to rest.
+    pub(super) fn conclude_checks(&mut self, now: Moment) -> bool {
+        let Some(round) = &self.round else { return false };
+        let mut ends: Vec<(usize, Access, String)> = Vec::new();
+        for at in &round.active {
+            let Some(job) = round.jobs.get(*at) else { continue };
+            match &job.stage {
+                Stage::Denied(why, target) => {
+                    if let Some((found, sentence)) = self.judge_denial(&job.check, *why, target, now) {
+                        ends.push((*at, found, sentence));
+                    }
+                }
+                Stage::Creating(id) => {
+                    if let Some((found, sentence)) = self.judge_creation(*id, now) {
+                        ends.push((*at, found, sentence));
+                    }
+                }
+                Stage::Waiting | Stage::Asking | Stage::Done => {}
+            }
+        }
+        let moved = !ends.is_empty();
+        for (at, found, sentence) in ends {
+            self.finish_check(at, found, sentence, now);
+        }
+        moved
+    }
+
+    fn judge_denial(
+        &self,
+        check: &Check,
+        why: DenyReason,
+        target: &TargetKey,
+        now: Moment,
+    ) -> Option<(Access, String)> {
+        let (kind, repo, observer) = target;
+        let has_janitor = *observer != Credential::Anonymous;
+        let targets = &self.round.as_ref()?.targets;
+        let unknown = |why, sentence: String| Some((Access::Undetermined(why), sentence));
+        match targets.get(target)? {
+            TargetSeen::Asked => None,
+            TargetSeen::Not(UnknownReason::TargetMissing) => unknown(
+                UnknownReason::TargetMissing,
+                format!("there is no {kind} '{repo}' under exactly this name; correct the config"),
+            ),
+            TargetSeen::Not(UnknownReason::NoControl) if !has_janitor => unknown(
+                UnknownReason::NoControl,
+                format!(
+                    "nobody could show that '{repo}' exists; give the organization a janitor that can read it"
+                ),
+            ),
+            TargetSeen::Not(why) => unknown(*why, format!("the janitor could not show that '{repo}' exists")),
+            TargetSeen::There if why == DenyReason::Hidden && !self.known_alive(&check.token, now) => {
+                unknown(
+                    UnknownReason::NoControl,
+                    "nothing shows that the token is alive: its whoami is not known".to_owned(),
+                )
+            }
+            TargetSeen::There => Some((Access::Denied(why), String::new())),
+        }
+    }
+
+    /// "Not found" is no proof of life: it needs an answer of this process that only a live token gets, or a
+    /// fresh whoami.
+    fn known_alive(&self, token: &TokenName, now: Moment) -> bool {
+        self.tokens.get(token).is_some_and(|state| state.alive && !state.spent)
+            || self.declared(token, now).is_some()
+    }
+
+    /// What a creation came to, once its canary has come to rest or was waited for long enough.
+    pub(super) fn judge_creation(&self, id: i64, now: Moment) -> Option<(Access, String)> {
+        let live = self.canaries.get(&id)?;
+        let heard = live.heard.as_ref()?;
+        let at_rest = match heard {
+            CreateHeard::Refused(_) => true,
+            _ => canary::settled(&live.canary) || live.waited_enough(now),
+        };
+        if !at_rest {
+            return None;
+        }
+        Some((creation_access(heard, live.canary.repo_id.is_some()), String::new()))
+    }
+
+    /// Records the end of a check.
+    pub(super) fn finish_check(&mut self, at: usize, found: Access, why: String, now: Moment) {
+        let Some(round) = &mut self.round else { return };
+        round.active.remove(&at);
+        let Some(job) = round.jobs.get_mut(at) else { return };
+        if job.stage == Stage::Done {
+            return;
+        }
+        job.stage = Stage::Done;
+        job.found = Some(found);
+        job.why = why;
+        job.ended = Some(now);
+        if job.took.is_zero() {
+            job.took = now.mono.saturating_sub(job.begun.map_or(now.mono, |begun| begun.mono));
+        }
+        let (permission, took) = (job.check.permission, job.took);
+        self.out.push(Effect::Meter(Meter::Probe { permission, found, took }));
+        if let Some(id) = job.canary {
+            self.release_canary(id);
+        }
+        self.record_check(at, now);
+    }
+}
+
+/// What a creation answers: presence that was proved later turns "don't know" into a grant.
+pub(super) fn creation_access(heard: &CreateHeard, proved_present: bool) -> Access {
+    match heard {
+        CreateHeard::Ambiguous(_) if proved_present => Access::Allowed,
+        heard => heard.access(),
+    }
+}
+
+pub(super) fn explain_cap() -> String {
+    "creations of this user are used up or held (max_creations_per_day, unresolved canaries, or the Hub's own cap); it is tried again in a later round".to_owned()
+}
+
+/// Why a check does not start now.
+enum Start {
+    Not(UnknownReason, String),
+    Later(Duration),
+}
+
+/// An exchange as evidence: no query, no body, no token.
+pub(super) fn evidence(exchange: &Exchange) -> Evidence {
+    let path = exchange.request.path.split('?').next().unwrap_or_default().to_owned();
+    let method = exchange.request.verb.as_str();
+    match &exchange.outcome {
+        Ok(answer) => Evidence {
+            method,
+            path,
+            status: Some(answer.status),
+            request_id: answer.request_id.clone(),
+            failure: None,
+        },
+        Err(failure) => {
+            Evidence { method, path, status: None, request_id: None, failure: Some(failure.as_str()) }
+        }
+    }
+}

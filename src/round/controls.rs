@@ -1,0 +1,130 @@
+//! The controls, run for a round or for a visit to a canary, and what they say of an observer.
+
+use std::time::Duration;
+
+use crate::access::TokenName;
+use crate::exchange::{Credential, Exchange};
+use crate::hub::control::{self, Control, ControlWalk, Plan};
+use crate::hub::names;
+use crate::intent::Canary;
+use crate::moment::Moment;
+
+use super::{Engine, Job};
+
+/// Which control: of which organization, as seen by whom.
+pub(super) type ControlKey = (String, Credential);
+
+/// One control, under way or done.
+#[derive(Debug)]
+pub(super) enum ControlJob {
+    Walking(Box<ControlWalk>),
+    Done(Control, Duration),
+}
+
+/// How long a control of a round serves visits to canaries.
+const FRESH: Duration = Duration::from_secs(120);
+
+impl Engine {
+    /// Begins a control, unless it is under way.
+    pub(super) fn start_control(&mut self, key: &ControlKey) {
+        if matches!(self.controls.get(key), Some(ControlJob::Walking(_))) {
+            return;
+        }
+        let (organization, observer) = key;
+        let configured = self.config.organization(organization);
+        let janitor = configured.and_then(|o| o.janitor.as_ref());
+        let is_janitor =
+            matches!((observer, janitor), (Credential::Token(who), Some(janitor)) if who == janitor);
+        let names_group = |check: &crate::access::Check| {
+            matches!(&check.target, crate::access::Target::Create { group: Some(_), .. })
+        };
+        let with_groups = self
+            .config
+            .tokens
+            .iter()
+            .any(|token| token.organization == *organization && token.checks.iter().any(names_group))
+            || self
+                .canaries
+                .values()
+                .any(|live| live.canary.repo.namespace == *organization && live.canary.group.is_some());
+        let sentinel = configured.and_then(|o| o.sentinel.clone());
+        let nonce = (self.dice)();
+        let walk = ControlWalk::new(Plan {
+            organization: organization.clone(),
+            observer: observer.clone(),
+            janitor: is_janitor,
+            sentinel,
+            absent: names::unguessable(organization, &nonce),
+            with_groups,
+        });
+        if let Some(request) = walk.next() {
+            self.ask(Job::Control(key.clone()), request, None);
+        }
+        self.controls.insert(key.clone(), ControlJob::Walking(Box::new(walk)));
+    }
+
+    pub(super) fn hear_control(&mut self, key: &ControlKey, exchange: &Exchange, now: Moment) {
+        let Some(ControlJob::Walking(walk)) = self.controls.get_mut(key) else { return };
+        // A round begins its controls anew; an answer to the walk before is no answer to this one's question.
+        if walk.next().as_ref() != Some(&exchange.request) {
+            return;
+        }
+        walk.hear(exchange);
+        if let Some(request) = walk.next() {
+            self.ask(Job::Control(key.clone()), request, None);
+            return;
+        }
+        if let Some(ControlJob::Walking(walk)) = self.controls.remove(key) {
+            self.controls.insert(key.clone(), ControlJob::Done(walk.finish(), now.mono));
+        }
+    }
+
+    /// The control, once it is done.
+    pub(super) fn control(&self, key: &ControlKey) -> Option<&Control> {
+        match self.controls.get(key) {
+            Some(ControlJob::Done(control, _)) => Some(control),
+            _ => None,
+        }
+    }
+
+    /// Sees to it that there is a control no older than a visit needs. Says whether it is there now.
+    pub(super) fn ensure_control(&mut self, key: &ControlKey, now: Moment) -> bool {
+        match self.controls.get(key) {
+            Some(ControlJob::Done(_, at)) if now.mono.saturating_sub(*at) <= FRESH => true,
+            Some(ControlJob::Walking(_)) => false,
+            _ => {
+                self.start_control(key);
+                false
+            }
+        }
+    }
+
+    /// Whether "not found" from this token proves that the canary is gone: it is not refused, its whoami is
+    /// fresh and free of restrictions, and it has lately seen this very canary or something else private there.
+    pub(super) fn capable(
+        &self,
+        who: &TokenName,
+        canary: &Canary,
+        seen_at: Option<Duration>,
+        now: Moment,
+    ) -> bool {
+        if !self.tokens.get(who).is_some_and(super::tokens::TokenState::usable) {
+            return false;
+        }
+        let organization = &canary.repo.namespace;
+        let Some(declared) = self.declared(who, now) else { return false };
+        if !declared.restrictions(organization).is_empty() {
+            return false;
+        }
+        if seen_at.is_some_and(|at| now.mono.saturating_sub(at) <= FRESH) {
+            return true;
+        }
+        let key = (organization.clone(), Credential::Token(who.clone()));
+        match self.controls.get(&key) {
+            Some(ControlJob::Done(done, at)) if now.mono.saturating_sub(*at) <= FRESH => {
+                control::capable(done, Some(declared), organization, canary.group.as_deref())
+            }
+            _ => false,
+        }
+    }
+}

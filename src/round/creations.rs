@@ -1,0 +1,256 @@
+//! Creations: a canary planned within bounds, its intent durable, its one POST, and what the answer means.
+
+use std::time::Duration;
+
+use crate::access::{Access, Check, RepoType, TokenName, UnknownReason};
+use crate::exchange::{Credential, Exchange};
+use crate::hub::canary;
+use crate::hub::classify::{self, CreateHeard, is_object_id};
+use crate::hub::routes;
+use crate::intent::CanaryState;
+use crate::moment::Moment;
+use crate::store::{Creation, Pause, Write};
+
+use super::canaries::Live;
+use super::{Engine, Job, Op, SEND_WITHIN};
+
+/// Unresolved canaries of one organization, at most; one leak must not become a hundred.
+const UNRESOLVED_MAX: usize = 3;
+/// How long a user's creations rest after the Hub's own cap, which is counted by the day.
+const CAP_REST: Duration = Duration::from_secs(6 * 3600);
+/// And after the Hub's create lock was found taken by somebody else.
+const LOCK_REST: Duration = Duration::from_secs(5);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+impl Engine {
+    /// Plans a canary for this check, or says why it must wait or cannot be.
+    pub(super) fn begin_create(
+        &mut self,
+        at: usize,
+        check: &Check,
+        kind: RepoType,
+        group: Option<&str>,
+        now: Moment,
+    ) {
+        if self.mode.read_only {
+            let sentence = "creating is off (--read-only)".to_owned();
+            return self.finish_check(at, Access::Undetermined(UnknownReason::ReadOnly), sentence, now);
+        }
+        if self.latched(&check.organization) {
+            let sentence = format!(
+                "canaries of '{}' are latched off after an accident; see `canaries list`, then `canaries unlatch`",
+                check.organization
+            );
+            return self.finish_check(at, Access::Undetermined(UnknownReason::NoControl), sentence, now);
+        }
+        let group = match self.resolve_group(check, group, now) {
+            Ok(group) => group,
+            Err((why, sentence)) => {
+                return self.finish_check(at, Access::Undetermined(why), sentence, now);
+            }
+        };
+        let user = self.user_of(&Credential::Token(check.token.clone()));
+        if self.creation_must_wait(check, &user, now) {
+            return self.block_check(at);
+        }
+        self.plan_canary(at, check, kind, group, user, now);
+    }
+
+    /// The id of a resource group that the config gives by name or by id.
+    fn resolve_group(
+        &self,
+        check: &Check,
+        group: Option<&str>,
+        now: Moment,
+    ) -> Result<Option<String>, (UnknownReason, String)> {
+        let Some(wanted) = group else { return Ok(None) };
+        let organization = &check.organization;
+        let observer = self.observer(organization, &check.token);
+        let listed =
+            self.round_control(&(organization.clone(), observer.clone())).and_then(|c| c.groups.clone());
+        let may_list = listed.is_some();
+        let mut known: Vec<(String, String)> = listed.unwrap_or_default();
+        let mut also: Vec<&TokenName> = vec![&check.token];
+        if let Credential::Token(observer) = &observer {
+            also.push(observer);
+        }
+        for token in also {
+            let membership = self.declared(token, now).and_then(|d| d.membership(organization));
+            known.extend(
+                membership.into_iter().flat_map(|m| &m.groups).map(|g| (g.name.clone(), g.id.clone())),
+            );
+        }
+        let found = known.iter().find(|(name, id)| name == wanted || id.eq_ignore_ascii_case(wanted));
+        if let Some((_, id)) = found {
+            return Ok(Some(id.clone()));
+        }
+        if !may_list && known.is_empty() {
+            return Err((
+                UnknownReason::NoControl,
+                format!(
+                    "no token may list the resource groups of '{organization}', so that '{wanted}' cannot be looked up; give the janitor a role that may"
+                ),
+            ));
+        }
+        let what = if is_object_id(wanted) { "id" } else { "name" };
+        Err((
+            UnknownReason::TargetMissing,
+            format!(
+                "there is no resource group of {what} '{wanted}' in '{organization}'; correct it in the config"
+            ),
+        ))
+    }
+
+    /// Bounds, budgets and locks: a probe waits its turn before its intent is written.
+    fn creation_must_wait(&self, check: &Check, user: &str, now: Moment) -> bool {
+        // While it is not known whose a token is, it may be anybody's: then nothing is created beside it.
+        let unknown = |user: &str| user.starts_with("token:");
+        let locked = self.creating.contains(user)
+            || (unknown(user) && !self.creating.is_empty())
+            || self.creating.iter().any(|other| unknown(other));
+        let organization = self.config.organization(&check.organization);
+        let budget = organization.map_or(0, |o| o.max_creations_per_day);
+        // What a token did before its user was known, its user did; and who is not known may be anybody.
+        let by_user = |owner: &str| unknown(user) || self.known_user(owner) == user;
+        let used = self
+            .creations
+            .iter()
+            .filter(|creation| by_user(&creation.owner) && now.wall.since(creation.at) < DAY)
+            .count();
+        let paused = self.pauses.values().any(|pause| pause.until > now.wall && by_user(&pause.owner));
+        locked
+            || self.has_open_intent(user, &check.token)
+            || paused
+            || used >= usize::try_from(budget).unwrap_or(usize::MAX)
+            || self.unresolved(&check.organization) >= UNRESOLVED_MAX
+    }
+
+    /// Whether a canary of this user is still open: its creation or its deletion may yet take effect.
+    fn has_open_intent(&self, user: &str, token: &TokenName) -> bool {
+        self.canaries.values().map(|live| &live.canary).any(|canary| {
+            canary.unfinished()
+                && canary.state != CanaryState::Quarantined
+                && canary.owner.as_ref().map_or(canary.token == *token, |owner| owner == user)
+        })
+    }
+
+    /// The user behind an owner that was written down, as far as it is known by now.
+    fn known_user(&self, owner: &str) -> String {
+        match owner.strip_prefix("token:") {
+            Some(token) => self.user_of(&Credential::Token(TokenName::new(token))),
+            None => owner.to_owned(),
+        }
+    }
+
+    fn plan_canary(
+        &mut self,
+        at: usize,
+        check: &Check,
+        kind: RepoType,
+        group: Option<String>,
+        user: String,
+        now: Moment,
+    ) {
+        let Some(organization) = self.config.organization(&check.organization) else { return };
+        let nonce = (self.dice)();
+        let name = self.signer.name(&organization.canary_prefix, &organization.name, kind, &nonce);
+        self.last_canary += 1;
+        let id = self.last_canary;
+        let owner = self.declared(&check.token, now).map(|d| d.user.clone());
+        let intent = canary::Intent {
+            id,
+            repo: name,
+            kind,
+            group,
+            target: check.target.to_string(),
+            token: check.token.clone(),
+            owner,
+        };
+        let canary = canary::planned(intent, now.wall);
+        let creation = Creation { owner: user.clone(), at: now.wall };
+        self.creations.retain(|c| now.wall.since(c.at) < DAY);
+        self.creations.push(creation.clone());
+        self.creating.insert(user.clone());
+        let write = Write::Canary { canary: canary.clone(), event: "intent".to_owned(), at: now.wall };
+        let mut live = Live::new(canary);
+        live.check = Some(at);
+        live.lock = Some(user);
+        live.busy = true;
+        self.canaries.insert(id, live);
+        self.check_creates(at, id);
+        self.store(Op::Intent(id), vec![write, Write::Creation(creation)]);
+    }
+
+    pub(super) fn intent_stored(&mut self, id: i64, done: bool, now: Moment) {
+        let Some(live) = self.canaries.get_mut(&id) else { return };
+        live.busy = false;
+        if !done {
+            // Whatever became of the commit, this name is never sent.
+            let at = live.check;
+            self.release_canary(id);
+            self.canaries.remove(&id);
+            if let Some(at) = at {
+                let sentence =
+                    "the intent could not be stored, so nothing was asked; see the store's error in the log"
+                        .to_owned();
+                self.finish_check(at, Access::Undetermined(UnknownReason::IntentNotStored), sentence, now);
+            }
+            return;
+        }
+        if self.stopping {
+            return self.create_unsent(id, now);
+        }
+        live.busy = true;
+        let canary = &live.canary;
+        let credential = Credential::Token(canary.token.clone());
+        let request = routes::create(&canary.repo, canary.kind, canary.group.as_deref(), credential);
+        self.ask(Job::Create(id), request, Some(now.mono + SEND_WITHIN));
+    }
+
+    /// Its POST will never leave.
+    pub(super) fn create_unsent(&mut self, id: i64, now: Moment) {
+        let heard = CreateHeard::Refused(Access::Undetermined(UnknownReason::Network));
+        self.take_create(id, heard, now);
+    }
+
+    pub(super) fn hear_create(&mut self, id: i64, exchange: &Exchange, now: Moment) {
+        let Some(live) = self.canaries.get(&id) else { return };
+        let canary = &live.canary;
+        let restrictions = self
+            .declared(&canary.token, now)
+            .map(|d| d.restrictions(&canary.repo.namespace).to_vec())
+            .unwrap_or_default();
+        let heard =
+            classify::create(&exchange.outcome, &canary.repo.namespace, &canary.repo.name, &restrictions);
+        if let Some(at) = live.check {
+            self.keep_evidence(at, exchange);
+            self.check_answered(at, now);
+        }
+        self.rest_creations(id, &heard, now);
+        self.take_create(id, heard, now);
+    }
+
+    /// The Hub's own cap, or its lock held by somebody else: this user's creations rest.
+    fn rest_creations(&mut self, id: i64, heard: &CreateHeard, now: Moment) {
+        let CreateHeard::Refused(Access::Undetermined(why)) = heard else { return };
+        let rest = match why {
+            UnknownReason::CreationCap => CAP_REST,
+            UnknownReason::Conflict => LOCK_REST,
+            _ => return,
+        };
+        let Some(owner) = self.canaries.get(&id).and_then(|live| live.lock.clone()) else { return };
+        let pause = Pause { owner: owner.clone(), until: now.wall + rest, why: *why };
+        self.pauses.insert(owner, pause.clone());
+        self.remember(Write::Pause(pause));
+    }
+
+    fn take_create(&mut self, id: i64, heard: CreateHeard, now: Moment) {
+        let rules = self.rules();
+        let Some(live) = self.canaries.get_mut(&id) else { return };
+        live.busy = false;
+        let event = canary::after_create(&mut live.canary, &heard, now.wall, rules);
+        live.heard = Some(heard);
+        live.answered_at = Some(now.mono);
+        self.canary_changed(id, event, now);
+    }
+}

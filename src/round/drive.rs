@@ -1,0 +1,234 @@
+//! Carries the engine's effects out: the one loop in which time passes, requests fly and batches become durable.
+//!
+//! Everything that flies reports back to this loop; batches are written one after the other in the engine's
+//! order. What is shown, counted or logged is handed to an [`Outlet`], which the app provides.
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+
+use crate::access::TokenName;
+use crate::exchange::{Exchange, Failure, Request};
+use crate::moment::{Moment, Timestamp};
+use crate::probe::{Keyring, Prober};
+use crate::report::{Report, Snapshot};
+use crate::secret::SecretFault;
+use crate::store::{Store, Write};
+
+use super::{Effect, Engine, Event, Meter, Notice};
+
+/// Keys as read this moment: the ring to send with, and what the engine may know of each.
+pub struct LoadedKeys {
+    pub ring: Keyring,
+    pub known: BTreeMap<TokenName, Result<String, SecretFault>>,
+}
+
+/// What the loop needs of the world besides network and store.
+pub trait Outlet: Send {
+    /// The wall clock.
+    fn wall(&self) -> Timestamp;
+    /// Reads all keys.
+    fn load_keys(&mut self) -> impl Future<Output = LoadedKeys> + Send;
+    /// Shows this from now on.
+    fn publish(&mut self, snapshot: Arc<Snapshot>);
+    /// Counts this.
+    fn meter(&mut self, meter: Meter);
+    /// Says this.
+    fn tell(&mut self, notice: Notice);
+    /// A batch could not be stored.
+    fn store_failed(&mut self, fault: &crate::store::StoreFault);
+    /// Batches are stored again.
+    fn store_works(&mut self);
+    /// A round ended.
+    fn round_ended(&mut self, report: Arc<Report>);
+    /// The engine has looked at what a crash may have left.
+    fn recovered(&mut self);
+}
+
+/// How long unfinished business may take after a stop was asked for.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// The loop's hands.
+pub struct Driver<O: Outlet> {
+    pub engine: Engine,
+    /// A reload may put another in its place.
+    pub prober: Arc<ArcSwap<Prober>>,
+    pub store: Arc<Store>,
+    pub outlet: O,
+    pub events: mpsc::Receiver<Event>,
+    /// When monotonic time began.
+    pub began: Instant,
+}
+
+struct Hands {
+    ring: Arc<Keyring>,
+    flights: JoinSet<Exchange>,
+    /// Which request each task carries, should it never come back.
+    manifest: HashMap<tokio::task::Id, (u64, Request)>,
+    batches: mpsc::UnboundedSender<(u64, Vec<Write>)>,
+    ended: bool,
+    ending_at: Option<Instant>,
+}
+
+/// What a batch came to.
+type Written = (u64, Result<(), crate::store::StoreFault>);
+
+impl<O: Outlet> Driver<O> {
+    fn now(&self) -> Moment {
+        Moment { wall: self.outlet.wall(), mono: self.began.elapsed() }
+    }
+
+    /// Runs until the engine has ended. Gives the outlet back, for what it gathered.
+    pub async fn run(mut self) -> O {
+        let (batches, written) = mpsc::unbounded_channel();
+        let mut writer = JoinSet::new();
+        let mut written = write_in_order(&mut writer, self.store.clone(), written);
+        let mut hands = Hands {
+            ring: Arc::new(Keyring::new()),
+            flights: JoinSet::new(),
+            manifest: HashMap::new(),
+            batches,
+            ended: false,
+            ending_at: None,
+        };
+        self.handle(Event::Wake, &mut hands).await;
+        let mut recovered = false;
+        while !hands.ended {
+            if !recovered && !self.engine.is_recovering() {
+                recovered = true;
+                self.outlet.recovered();
+            }
+            let now = self.now();
+            let wake = self.engine.wake_at(now).map(|at| self.began + at);
+            let event = tokio::select! {
+                Some(event) = self.events.recv() => {
+                    if matches!(event, Event::Stop) {
+                        hands.ending_at = Some(Instant::now() + GRACE);
+                    }
+                    event
+                }
+                Some(flight) = hands.flights.join_next_with_id() => landed(flight, &mut hands.manifest, now),
+                Some((op, result)) = written.recv() => self.after_write(op, result),
+                () = sleep_until(wake) => Event::Wake,
+                () = sleep_until(hands.ending_at) => break,
+            };
+            self.handle(event, &mut hands).await;
+        }
+        drop(hands.batches);
+        // What was handed over is written before the store is closed.
+        while let Some((op, result)) = written.recv().await {
+            self.after_write(op, result);
+        }
+        while writer.join_next().await.is_some() {}
+        self.outlet
+    }
+
+    fn after_write(&mut self, op: u64, result: Result<(), crate::store::StoreFault>) -> Event {
+        match &result {
+            Ok(()) => self.outlet.store_works(),
+            Err(fault) => self.outlet.store_failed(fault),
+        }
+        Event::Stored { op, done: result.is_ok() }
+    }
+
+    async fn handle(&mut self, event: Event, hands: &mut Hands) {
+        let mut events = vec![event];
+        while let Some(event) = events.pop() {
+            let now = self.now();
+            for effect in self.engine.handle(event, now) {
+                events.extend(self.carry_out(effect, hands).await);
+            }
+        }
+    }
+
+    async fn carry_out(&mut self, effect: Effect, hands: &mut Hands) -> Option<Event> {
+        match effect {
+            Effect::LoadKeys => {
+                let loaded = self.outlet.load_keys().await;
+                hands.ring = Arc::new(loaded.ring);
+                return Some(Event::Keys(loaded.known));
+            }
+            Effect::Send { flight, request, before } => self.send(flight, request, before, hands),
+            Effect::Store { op, batch } => {
+                // The writer lives as long as this loop, so that this cannot fail.
+                let _ = hands.batches.send((op, batch));
+            }
+            Effect::Publish(snapshot) => self.outlet.publish(snapshot),
+            Effect::Meter(meter) => self.outlet.meter(meter),
+            Effect::Tell(notice) => self.outlet.tell(notice),
+            Effect::RoundEnded(report) => self.outlet.round_ended(report),
+            Effect::Ended => hands.ended = true,
+        }
+        None
+    }
+
+    fn send(&mut self, flight: u64, request: Request, before: Option<Duration>, hands: &mut Hands) {
+        let now = self.now();
+        let (prober, ring) = (self.prober.load_full(), hands.ring.clone());
+        let sent = request.clone();
+        // Otherwise the decision is too old: what it stood on may no longer be so.
+        let in_time = before.is_none_or(|before| now.mono <= before);
+        let task = hands.flights.spawn(async move {
+            if in_time {
+                prober.send(&ring, request, now.wall).await
+            } else {
+                failed(request, Failure::Stale, now)
+            }
+        });
+        hands.manifest.insert(task.id(), (flight, sent));
+    }
+}
+
+fn failed(request: Request, failure: Failure, now: Moment) -> Exchange {
+    Exchange { request, sent_at: now.wall, elapsed: Duration::ZERO, outcome: Err(failure) }
+}
+
+/// What a flight brought back. One that broke down may have reached the Hub.
+fn landed(
+    flight: Result<(tokio::task::Id, Exchange), JoinError>,
+    manifest: &mut HashMap<tokio::task::Id, (u64, Request)>,
+    now: Moment,
+) -> Event {
+    let (id, exchange) = match flight {
+        Ok((id, exchange)) => (id, Some(exchange)),
+        Err(error) => (error.id(), None),
+    };
+    match manifest.remove(&id) {
+        Some((flight, request)) => {
+            let exchange = exchange.unwrap_or_else(|| failed(request, Failure::Lost, now));
+            Event::Heard { flight, exchange: Box::new(exchange) }
+        }
+        None => Event::Wake,
+    }
+}
+
+/// One task that writes batches in the order in which they come, so that none overtakes another.
+fn write_in_order(
+    tasks: &mut JoinSet<()>,
+    store: Arc<Store>,
+    mut batches: mpsc::UnboundedReceiver<(u64, Vec<Write>)>,
+) -> mpsc::UnboundedReceiver<Written> {
+    let (done, written) = mpsc::unbounded_channel();
+    tasks.spawn(async move {
+        while let Some((op, batch)) = batches.recv().await {
+            let result = store.write(&batch).await;
+            if done.send((op, result)).is_err() {
+                break;
+            }
+        }
+    });
+    written
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,525 @@
+//! The story: one owner of all state, told one event at a time, answering with what is to be done.
+//!
+//! A tick makes checks due; the round reads the keys, asks who the tokens are, runs the controls, then the
+//! checks, each a short walk; answers become access, verdict, state and findings, are stored, and only then
+//! shown. Canaries live on beside the rounds until their absence is proven. The engine sends and stores nothing
+//! itself and reads no clock: `drive` carries its effects out, a simulation can do the same.
+//!
+//! `rounds`, `tokens`, `controls`, `checks`, `creations`, `canaries` and `record` each hold one part of the story; the state is here.
+
+mod canaries;
+mod checks;
+mod controls;
+mod creations;
+pub mod drive;
+mod explain;
+mod record;
+mod rounds;
+mod tokens;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::access::{Access, CheckKey, Permission, TokenName};
+use crate::alert::{CheckState, Patience};
+use crate::config::Config;
+use crate::exchange::{Credential, Exchange, Request};
+use crate::hub::canary::{self, Rules};
+use crate::hub::names::{NONCE_BYTES, Signer};
+use crate::intent::CanaryState;
+use crate::moment::{Moment, Timestamp};
+use crate::pace::{Allowance, Pace};
+use crate::report::{CheckResult, Finding, FindingKey, Report, Snapshot};
+use crate::schedule::Classes;
+use crate::secret::SecretFault;
+use crate::store::{Breaker, Creation, Kept, Pause, Write};
+
+use canaries::Live;
+use controls::{ControlJob, ControlKey};
+use rounds::Round;
+use tokens::TokenState;
+
+/// What may happen to the engine.
+#[derive(Debug)]
+pub enum Event {
+    /// Schedules are due.
+    Due(Classes),
+    /// The one task of a one-shot engine: what is due, of these tokens (none named: of all).
+    Once { due: Classes, only: Vec<TokenName> },
+    /// Everything of this token, soon; the schedules are not touched.
+    Probe(TokenName),
+    /// The keys were read: the fingerprint of each usable one, or what is wrong with it.
+    Keys(BTreeMap<TokenName, Result<String, SecretFault>>),
+    /// A request came back.
+    Heard { flight: u64, exchange: Box<Exchange> },
+    /// A batch is durable, or not.
+    Stored { op: u64, done: bool },
+    /// Time has passed.
+    Wake,
+    /// A new configuration, valid as a whole.
+    Configured(Arc<Config>),
+    /// Begin nothing new; end what must not be left half-way.
+    Stop,
+}
+
+/// What the engine wants done.
+#[derive(Debug)]
+pub enum Effect {
+    /// Read all keys again; answered by [`Event::Keys`].
+    LoadKeys,
+    /// Send, unless this moment has passed; answered by [`Event::Heard`].
+    Send { flight: u64, request: Request, before: Option<Duration> },
+    /// Make durable, in one transaction and in this order; answered by [`Event::Stored`].
+    Store { op: u64, batch: Vec<Write> },
+    /// Show this from now on.
+    Publish(Arc<Snapshot>),
+    /// Count this.
+    Meter(Meter),
+    /// Say this in the log.
+    Tell(Notice),
+    /// A round ended.
+    RoundEnded(Arc<Report>),
+    /// Everything that was asked of a one-shot engine is done, or the engine has stopped.
+    Ended,
+}
+
+/// What is counted.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Meter {
+    Probe { permission: Permission, found: Access, took: Duration },
+    Request { route: &'static str, outcome: Result<u16, &'static str>, took: Duration },
+    CanaryCreated { organization: String },
+    CanaryDeleted { organization: String },
+    CanaryAbandoned { organization: String },
+    Round { took: Duration, finished: Timestamp },
+    RoundSkipped,
+}
+
+/// What is said. Names are those of the config; nothing in it comes from the Hub.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// Whether somebody should look.
+    pub warning: bool,
+    /// Readable by itself.
+    pub text: String,
+}
+
+/// How the engine runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mode {
+    /// No unsafe method ever leaves the process.
+    pub read_only: bool,
+    /// One round, then the end: nothing is spread and no window is waited for.
+    pub one_shot: bool,
+}
+
+/// Which question an answer belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Job {
+    Whoami(TokenName),
+    Control(ControlKey),
+    Target(checks::TargetKey),
+    Check(usize),
+    Create(i64),
+    Visit(i64),
+    Delete(i64),
+}
+
+/// What waits for a batch to be durable.
+#[derive(Debug)]
+enum Op {
+    /// The intent of this canary.
+    Intent(i64),
+    /// The attempt to delete it; the DELETE must leave before this moment.
+    Attempt(i64, Duration),
+    /// Results and all else that nothing waits for; kept to be tried again.
+    Rest(Vec<Write>),
+}
+
+struct Outgoing {
+    flight: u64,
+    request: Request,
+    before: Option<Duration>,
+}
+
+/// All state of the daemon.
+pub struct Engine {
+    config: Arc<Config>,
+    mode: Mode,
+    signer: Signer,
+    dice: Box<dyn FnMut() -> [u8; NONCE_BYTES] + Send>,
+    begun: Moment,
+    out: Vec<Effect>,
+    last_flight: u64,
+    last_op: u64,
+    last_canary: i64,
+    flights: BTreeMap<u64, Job>,
+    ops: BTreeMap<u64, Op>,
+    outgoing: VecDeque<Outgoing>,
+    in_air: usize,
+    pace: Pace,
+    allowance: Allowance,
+    tokens: BTreeMap<TokenName, TokenState>,
+    keys_loaded: bool,
+    keys_read_at: Option<Duration>,
+    controls: BTreeMap<ControlKey, ControlJob>,
+    canaries: BTreeMap<i64, Live>,
+    creating: BTreeSet<String>,
+    creations: Vec<Creation>,
+    breakers: BTreeMap<String, Breaker>,
+    pauses: BTreeMap<String, Pause>,
+    checks: BTreeMap<CheckKey, CheckState>,
+    findings: BTreeMap<FindingKey, Finding>,
+    latest: BTreeMap<CheckKey, CheckResult>,
+    due: Classes,
+    only: Vec<TokenName>,
+    /// A one-shot engine was given its task; before that it has not done everything, but nothing.
+    tasked: bool,
+    /// Tokens to be probed out of turn, each in a round of its own.
+    wanted: Vec<TokenName>,
+    recovering: bool,
+    round: Option<Round>,
+    unsaved: Vec<Write>,
+    saving: bool,
+    retry_at: Option<Duration>,
+    /// Batches of results in a row that could not be stored.
+    store_faults: u32,
+    changed: bool,
+    hub_reachable: Option<bool>,
+    /// The Hub answered something in this round as only the Hub does.
+    answered_in_round: bool,
+    last_report: Option<Arc<Report>>,
+    last_round: Option<Timestamp>,
+    stopping: bool,
+    ended: bool,
+}
+
+/// From the commit of an intent, or from the look that proved identity, to the request that stands on it.
+const SEND_WITHIN: Duration = Duration::from_secs(2);
+/// After a store fault, results are tried again after this long.
+const STORE_RETRY: Duration = Duration::from_secs(5);
+/// Faults of the store in a row after which an engine that is to end does so without having stored everything;
+/// what the journal lacks then, the next start looks for.
+const STORE_PATIENCE: u32 = 4;
+/// Results kept while the store fails, at most; the oldest go first, never a canary's.
+const UNSAVED_LIMIT: usize = 10_000;
+
+impl Engine {
+    /// Goes on where the journal stopped. Canaries that are unfinished are looked at before the first round.
+    pub fn new(
+        config: Arc<Config>,
+        mode: Mode,
+        signer: Signer,
+        dice: Box<dyn FnMut() -> [u8; NONCE_BYTES] + Send>,
+        kept: Kept,
+        now: Moment,
+    ) -> Engine {
+        let pace = Pace::new(config.hub.quota_share);
+        let mut engine = Engine {
+            mode,
+            signer,
+            dice,
+            begun: now,
+            out: Vec::new(),
+            last_flight: 0,
+            last_op: 0,
+            last_canary: kept.last_canary_id,
+            flights: BTreeMap::new(),
+            ops: BTreeMap::new(),
+            outgoing: VecDeque::new(),
+            in_air: 0,
+            pace,
+            allowance: Allowance::default(),
+            tokens: BTreeMap::new(),
+            keys_loaded: false,
+            keys_read_at: None,
+            controls: BTreeMap::new(),
+            canaries: BTreeMap::new(),
+            creating: BTreeSet::new(),
+            creations: kept.creations,
+            breakers: kept.breakers.into_iter().map(|b| (b.organization.clone(), b)).collect(),
+            pauses: kept.pauses.into_iter().map(|p| (p.owner.clone(), p)).collect(),
+            checks: kept.checks.into_iter().map(|state| (state.key.clone(), state)).collect(),
+            findings: kept.findings.into_iter().map(|f| (f.key(), f)).collect(),
+            latest: BTreeMap::new(),
+            due: Classes::default(),
+            only: Vec::new(),
+            tasked: false,
+            wanted: Vec::new(),
+            recovering: false,
+            round: None,
+            unsaved: Vec::new(),
+            saving: false,
+            retry_at: None,
+            store_faults: 0,
+            changed: true,
+            hub_reachable: None,
+            answered_in_round: false,
+            last_report: None,
+            last_round: None,
+            stopping: false,
+            ended: false,
+            config,
+        };
+        engine.remember_declared(kept.declared);
+        for canary in kept.canaries {
+            engine.resume_canary(canary, now);
+        }
+        engine.forget_unconfigured(now);
+        engine.recovering = engine.canaries_unlooked() || engine.canaries_due(now);
+        engine
+    }
+
+    /// The waits of the canary protocol.
+    fn rules(&self) -> Rules {
+        Rules { horizon: self.config.hub.in_flight_horizon }
+    }
+
+    fn patience(&self) -> Patience {
+        let alerts = &self.config.alerts;
+        Patience {
+            confirm_denials: alerts.confirm_denials.max(1),
+            resolve_after: alerts.resolve_after.max(1),
+        }
+    }
+
+    /// Takes one event and says what is to be done. The effects are to be carried out in their order.
+    pub fn handle(&mut self, event: Event, now: Moment) -> Vec<Effect> {
+        match event {
+            Event::Due(classes) => self.due(classes),
+            Event::Once { due, only } => {
+                self.only = only;
+                self.due = due;
+                self.tasked = true;
+            }
+            Event::Probe(token) => self.wanted.push(token),
+            Event::Keys(keys) => self.take_keys(keys, now),
+            Event::Heard { flight, exchange } => self.heard(flight, &exchange, now),
+            Event::Stored { op, done } => self.stored(op, done, now),
+            Event::Wake => {}
+            Event::Configured(config) => self.configure(config, now),
+            Event::Stop => self.stop(now),
+        }
+        self.advance(now);
+        std::mem::take(&mut self.out)
+    }
+
+    /// Whether what a crash may have left was not yet looked at.
+    pub fn is_recovering(&self) -> bool {
+        self.recovering
+    }
+
+    /// When the engine wants to be woken at the latest, even if nothing happens.
+    pub fn wake_at(&self, now: Moment) -> Option<Duration> {
+        let canaries = self.canary_wakes(now);
+        let round = self.round.as_ref().and_then(Round::wake_at);
+        // What is due already waits for something that will be an event of its own: waking for it would spin.
+        [canaries, round, self.retry_at].into_iter().flatten().filter(|at| *at > now.mono).min()
+    }
+
+    fn due(&mut self, classes: Classes) {
+        let scheduled = self.round.as_ref().filter(|round| !round.awaited);
+        let running = scheduled.map_or(Classes::default(), |round| round.due);
+        let overlap = classes.without(classes.without(running.and(self.due)));
+        if !overlap.is_empty() {
+            self.out.push(Effect::Meter(Meter::RoundSkipped));
+            self.tell(true, "a round was skipped: the one before it is still running".to_owned());
+        }
+        self.due = self.due.and(classes.without(running));
+    }
+
+    fn configure(&mut self, config: Arc<Config>, now: Moment) {
+        self.pace.set_share(config.hub.quota_share);
+        self.config = config;
+        self.forget_unconfigured(now);
+        self.changed = true;
+    }
+
+    fn stop(&mut self, now: Moment) {
+        self.stopping = true;
+        self.due = Classes::default();
+        self.wanted.clear();
+        self.drop_round(now);
+    }
+
+    /// Moves everything that can move, until nothing can.
+    fn advance(&mut self, now: Moment) {
+        // Each step either changes state for good or reports that nothing moved, so that this ends; the bound
+        // is there in case a step lies.
+        for _ in 0..100_000 {
+            let moved = self.begin_round(now) | self.step_round(now) | self.tend_canaries(now);
+            if !moved {
+                break;
+            }
+        }
+        self.save(now);
+        self.launch();
+        // While the store fails, what is shown goes on from the state in memory.
+        let stored = !self.saving && self.unsaved.is_empty();
+        if self.changed && (stored || self.store_faults > 0) {
+            self.publish(now);
+        }
+        self.end_if_done(now);
+    }
+
+    fn end_if_done(&mut self, now: Moment) {
+        let stored = self.unsaved.is_empty() || self.store_faults >= STORE_PATIENCE;
+        let quiet = self.flights.is_empty() && self.ops.is_empty() && stored;
+        let idle = self.round.is_none() && self.due.is_empty() && self.wanted.is_empty() && !self.recovering;
+        let wanted = self.stopping || (self.mode.one_shot && self.tasked && idle);
+        if wanted && quiet && !self.ended && !self.canaries_busy(now) {
+            self.ended = true;
+            self.out.push(Effect::Ended);
+        }
+    }
+
+    /// Queues a request; it leaves when there is room in the air.
+    fn ask(&mut self, job: Job, request: Request, before: Option<Duration>) {
+        self.last_flight += 1;
+        let flight = self.last_flight;
+        let urgent = matches!(job, Job::Create(_) | Job::Delete(_) | Job::Visit(_));
+        self.flights.insert(flight, job);
+        let outgoing = Outgoing { flight, request, before };
+        if urgent {
+            self.outgoing.push_front(outgoing);
+        } else {
+            self.outgoing.push_back(outgoing);
+        }
+    }
+
+    fn launch(&mut self) {
+        while self.in_air < self.config.hub.max_in_flight.max(1) {
+            let Some(Outgoing { flight, request, before }) = self.outgoing.pop_front() else { break };
+            self.in_air += 1;
+            self.out.push(Effect::Send { flight, request, before });
+        }
+    }
+
+    /// A batch that something waits for. What is unsaved goes before it, so that nothing is overtaken.
+    fn store(&mut self, op: Op, batch: Vec<Write>) {
+        self.flush();
+        self.last_op += 1;
+        self.ops.insert(self.last_op, op);
+        self.out.push(Effect::Store { op: self.last_op, batch });
+    }
+
+    /// Remembers something that nothing waits for.
+    fn remember(&mut self, write: Write) {
+        self.unsaved.push(write);
+        self.changed = true;
+    }
+
+    fn save(&mut self, now: Moment) {
+        let rested = self.retry_at.is_none_or(|at| now.mono >= at);
+        if !self.saving && rested {
+            self.retry_at = None;
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        if self.unsaved.is_empty() {
+            return;
+        }
+        let batch = std::mem::take(&mut self.unsaved);
+        self.last_op += 1;
+        self.ops.insert(self.last_op, Op::Rest(batch.clone()));
+        self.saving = true;
+        self.out.push(Effect::Store { op: self.last_op, batch });
+    }
+
+    fn stored(&mut self, op: u64, done: bool, now: Moment) {
+        if done {
+            self.store_faults = 0;
+        }
+        match self.ops.remove(&op) {
+            Some(Op::Intent(id)) => self.intent_stored(id, done, now),
+            Some(Op::Attempt(id, before)) => self.attempt_stored(id, done, before, now),
+            Some(Op::Rest(batch)) => {
+                self.saving = self.ops.values().any(|op| matches!(op, Op::Rest(_)));
+                self.changed = true;
+                if !done {
+                    self.keep_for_later(batch, now);
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// The store failed: what was to be written is tried again, canaries as they are by then.
+    fn keep_for_later(&mut self, batch: Vec<Write>, now: Moment) {
+        self.retry_at = Some(now.mono + STORE_RETRY);
+        self.store_faults = self.store_faults.saturating_add(1);
+        let later = std::mem::take(&mut self.unsaved);
+        let mut all: Vec<Write> = batch
+            .into_iter()
+            .map(|write| match write {
+                Write::Canary { canary, event, at } => {
+                    let canary = self.canaries.get(&canary.id).map_or(canary, |live| live.canary.clone());
+                    Write::Canary { canary, event, at }
+                }
+                write => write,
+            })
+            .chain(later)
+            .collect();
+        // Of each canary only the latest version is worth keeping, or a long fault would fill the memory.
+        let mut latest = BTreeSet::new();
+        all.reverse();
+        all.retain(|write| match write {
+            Write::Canary { canary, .. } => latest.insert(canary.id),
+            _ => true,
+        });
+        all.reverse();
+        let mut surplus = all.len().saturating_sub(UNSAVED_LIMIT);
+        all.retain(|write| {
+            let keep = surplus == 0 || !matches!(write, Write::Check(_) | Write::Finding(_));
+            surplus = surplus.saturating_sub(usize::from(!keep));
+            keep
+        });
+        self.unsaved = all;
+    }
+
+    fn heard(&mut self, flight: u64, exchange: &Exchange, now: Moment) {
+        let Some(job) = self.flights.remove(&flight) else { return };
+        self.in_air = self.in_air.saturating_sub(1);
+        self.note_answer(exchange, now);
+        match job {
+            Job::Whoami(token) => self.hear_whoami(&token, exchange, now),
+            Job::Control(key) => self.hear_control(&key, exchange, now),
+            Job::Target(key) => self.hear_target(&key, exchange),
+            Job::Check(at) => self.hear_check(at, exchange, now),
+            Job::Create(id) => self.hear_create(id, exchange, now),
+            Job::Visit(id) => self.hear_visit(id, exchange, now),
+            Job::Delete(id) => self.hear_delete(id, exchange, now),
+        }
+    }
+
+    fn tell(&mut self, warning: bool, text: String) {
+        self.out.push(Effect::Tell(Notice { warning, text }));
+    }
+
+    /// Who signs for an organization: its janitor, else the probed token.
+    fn observer(&self, organization: &str, probed: &TokenName) -> Credential {
+        let janitor = self.config.organization(organization).and_then(|o| o.janitor.clone());
+        Credential::Token(janitor.unwrap_or_else(|| probed.clone()))
+    }
+
+    /// Whether the canaries of this organization are off until a person says otherwise.
+    fn latched(&self, organization: &str) -> bool {
+        self.breakers.contains_key(organization)
+    }
+
+    /// Canaries of this organization that count against the bound on unresolved ones.
+    fn unresolved(&self, organization: &str) -> usize {
+        self.canaries
+            .values()
+            .filter(|live| live.canary.repo.namespace == organization)
+            .filter(|live| live.check.is_none() || live.canary.state == CanaryState::Unknown)
+            .filter(|live| canary::unresolved(&live.canary))
+            .count()
+    }
+}
+
+#[cfg(test)]
+mod tests;

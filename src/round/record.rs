@@ -1,0 +1,546 @@
+//! From a finished check to what lasts and what is shown: results, check states, findings, report, snapshot.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::access::{Access, Check, CheckKey, Expected, Severity, UnknownReason, Verdict};
+use crate::alert::CheckState;
+use crate::compare::compare;
+use crate::config::{Config, Token};
+use crate::exchange::Credential;
+use crate::hub::canary;
+use crate::intent::{Canary, CanaryState, ShownState};
+use crate::moment::{Moment, Timestamp};
+use crate::report::{
+    CanaryShown, CanarySummary, CheckResult, CheckView, Finding, FindingKey, FindingKind, OrganizationView,
+    Report, Snapshot, Summary, TokenView,
+};
+use crate::schedule::period;
+use crate::store::Write;
+
+use super::checks::{CheckJob, creation_access};
+use super::{Effect, Engine, Meter, explain};
+
+/// Resolved findings that are still shown, at most.
+const RESOLVED_SHOWN: usize = 100;
+
+impl Engine {
+    /// Takes the end of a check into its state, its finding and the latest results.
+    pub(super) fn record_check(&mut self, at: usize, now: Moment) {
+        let Some(result) = self.result_of(at, now) else { return };
+        let check = self.round.as_ref().and_then(|round| round.jobs.get(at)).map(|job| job.check.clone());
+        if let Some(check) = check {
+            self.record_answer(&check, result.found, now);
+            if self.is_configured(&check) {
+                self.latest.insert(check.key(), result);
+            }
+        }
+    }
+
+    /// Whether the config still asks this; a reload in the middle of a round may have taken it away.
+    fn is_configured(&self, check: &Check) -> bool {
+        let token = self.config.token(&check.token);
+        token.is_some_and(|token| token.checks.iter().any(|other| other.key() == check.key()))
+    }
+
+    /// Takes an answer into the state of its check and into its findings.
+    fn record_answer(&mut self, check: &Check, found: Access, now: Moment) {
+        if !self.is_configured(check) {
+            return;
+        }
+        let key = check.key();
+        let patience = self.patience();
+        let before = self.checks.get(&key);
+        let state = CheckState::after(before, &key, check.expected, found, patience, now.wall);
+        let firing = state.firing;
+        self.checks.insert(key.clone(), state.clone());
+        self.remember(Write::Check(state));
+        for (kind, verdict) in [
+            (FindingKind::UnexpectedGrant, Verdict::UnexpectedGrant),
+            (FindingKind::UnexpectedDenial, Verdict::UnexpectedDenial),
+        ] {
+            let lasts = firing == Some(verdict) && !ignored(&self.config, &key, kind, now.wall);
+            let severity = match kind {
+                FindingKind::UnexpectedGrant => {
+                    self.config.token(&key.token).map_or(Severity::Critical, |token| token.severity)
+                }
+                _ => Severity::Warning,
+            };
+            let id = check_finding(kind, &key);
+            self.set_finding(id, lasts, severity, || explain::finding(kind, check), now.wall);
+        }
+    }
+
+    /// A canary was found after its check had been told "unknown", or after a restart: the Hub did grant it.
+    pub(super) fn record_late_grant(&mut self, id: i64, now: Moment) {
+        let Some(canary) = self.canaries.get(&id).map(|live| live.canary.clone()) else { return };
+        let asked = |check: &&Check| {
+            check.creates()
+                && check.organization == canary.repo.namespace
+                && check.target.to_string() == canary.target
+        };
+        let config = self.config.clone();
+        let Some(check) = config.token(&canary.token).and_then(|token| token.checks.iter().find(asked))
+        else {
+            return;
+        };
+        self.record_answer(check, Access::Allowed, now);
+        if let Some(result) = self.latest.get_mut(&check.key()) {
+            let verdict = compare(check.expected, Access::Allowed);
+            result.found = Access::Allowed;
+            result.access = Access::Allowed.as_str();
+            result.reason = None;
+            result.verdict = verdict;
+            result.explanation = explain::result(check, verdict, Access::Allowed, "");
+            result.canary = Some(shown(&canary));
+        }
+        self.changed = true;
+    }
+
+    /// The result of a check of this round, as of now.
+    fn result_of(&self, at: usize, now: Moment) -> Option<CheckResult> {
+        let job = self.round.as_ref()?.jobs.get(at)?;
+        let live = job.canary.and_then(|id| self.canaries.get(&id));
+        // Presence that was proved after the check was ended still turns its answer into a grant.
+        let found = match live.and_then(|live| live.heard.as_ref().map(|heard| (heard, live))) {
+            Some((heard, live)) => creation_access(heard, live.canary.repo_id.is_some()),
+            None => job.found?,
+        };
+        let canary = live.map(|live| shown(&live.canary));
+        Some(self.describe(job, found, canary, now))
+    }
+
+    fn describe(
+        &self,
+        job: &CheckJob,
+        found: Access,
+        canary: Option<CanaryShown>,
+        now: Moment,
+    ) -> CheckResult {
+        let check = &job.check;
+        let verdict = compare(check.expected, found);
+        let ended = job.ended.map_or(Timestamp(0), |ended| ended.wall);
+        let known = self.declared(&check.token, now).is_some();
+        CheckResult {
+            organization: check.organization.clone(),
+            token: check.token.clone(),
+            permission: check.permission,
+            target: check.target.to_string(),
+            expected: check.expected,
+            access: found.as_str(),
+            reason: found.reason(),
+            verdict,
+            declared: known,
+            predicted: None,
+            observed_at: ended,
+            duration_ms: u64::try_from(job.took().as_millis()).unwrap_or(u64::MAX),
+            evidence: job.evidence.clone(),
+            canary,
+            explanation: explain::result(check, verdict, found, &job.why),
+            found,
+        }
+    }
+
+    /// Begins, confirms or ends a finding.
+    fn set_finding(
+        &mut self,
+        key: FindingKey,
+        lasts: bool,
+        severity: Severity,
+        detail: impl FnOnce() -> String,
+        now: Timestamp,
+    ) {
+        let current = self.findings.get(&key).filter(|finding| finding.resolved_at.is_none());
+        let finding = match (current, lasts) {
+            (None, false) => return,
+            (None, true) => Finding {
+                kind: key.kind,
+                organization: key.organization.clone(),
+                token: key.token.clone(),
+                permission: key.permission,
+                target: key.target.clone(),
+                severity,
+                since: now,
+                last_seen: now,
+                resolved_at: None,
+                detail: detail(),
+            },
+            (Some(finding), true) => {
+                Finding { last_seen: now, severity, detail: detail(), ..finding.clone() }
+            }
+            (Some(finding), false) => Finding { resolved_at: Some(now), ..finding.clone() },
+        };
+        if current.is_none() {
+            self.tell(true, format!("{}: {}", finding.kind, finding.detail));
+        } else if finding.resolved_at.is_some() {
+            self.tell(false, format!("{} is over: {}", finding.kind, finding.detail));
+        }
+        self.findings.insert(key, finding.clone());
+        self.remember(Write::Finding(finding));
+    }
+
+    /// Ends the round: its results are final, what they say of tokens, organizations and the Hub is drawn.
+    pub(super) fn end_round(&mut self, now: Moment) {
+        let count = self.round.as_ref().map_or(0, |round| round.jobs.len());
+        for at in 0..count {
+            self.finish_late(at, now);
+        }
+        let Some(round) = self.round.take() else { return };
+        self.prune_canaries();
+        if round.recovery {
+            self.recovering = false;
+            return;
+        }
+        if round.jobs.is_empty() && !self.mode.one_shot {
+            // A round of whoami only: it says nothing of any check.
+            self.token_findings(now);
+            return;
+        }
+        self.token_findings(now);
+        self.organization_findings(now);
+        self.hub_findings(&round.jobs, now);
+        self.blind_findings(now);
+        self.last_round = Some(now.wall);
+        let took = now.mono.saturating_sub(round.begun.mono);
+        self.out.push(Effect::Meter(Meter::Round { took, finished: now.wall }));
+        let keys: BTreeSet<CheckKey> = round.jobs.iter().map(|job| job.check.key()).collect();
+        let report = Arc::new(self.report(&keys, round.begun.wall, now.wall));
+        self.last_report = Some(report.clone());
+        self.changed = true;
+        self.out.push(Effect::RoundEnded(report));
+    }
+
+    /// What became known after the check was told: the canary's end, or its presence.
+    fn finish_late(&mut self, at: usize, now: Moment) {
+        let Some(result) = self.result_of(at, now) else { return };
+        let key = CheckKey {
+            organization: result.organization.clone(),
+            token: result.token.clone(),
+            permission: result.permission,
+            target: result.target.clone(),
+        };
+        let same = self.latest.get(&key).is_some_and(|latest| latest.found == result.found);
+        if same {
+            self.latest.insert(key, result);
+        } else {
+            self.record_check(at, now);
+        }
+    }
+
+    /// In a one-shot run the round's own results; in service the latest of every check, because a round of one
+    /// kind says nothing of the others.
+    fn report(&self, round: &BTreeSet<CheckKey>, started_at: Timestamp, finished_at: Timestamp) -> Report {
+        let results: Vec<CheckResult> = self
+            .config
+            .tokens
+            .iter()
+            .flat_map(|token| &token.checks)
+            .map(crate::access::Check::key)
+            .filter(|key| !self.mode.one_shot || round.contains(key))
+            .filter_map(|key| self.latest.get(&key).cloned())
+            .collect();
+        let shown = |wanted: ShownState| {
+            results.iter().filter(|r| r.canary.as_ref().is_some_and(|c| c.state == wanted)).count()
+        };
+        let created = results
+            .iter()
+            .filter(|r| {
+                r.canary.as_ref().is_some_and(|c| c.state != ShownState::Refused)
+                    && r.found == Access::Allowed
+            })
+            .count();
+        let unfinished = self.canaries.values().filter(|live| live.canary.unfinished()).count();
+        Report {
+            schema: 1,
+            started_at,
+            finished_at,
+            summary: Summary::of(&results),
+            canaries: CanarySummary { created, deleted: shown(ShownState::Deleted), unfinished },
+            results,
+        }
+    }
+
+    fn token_findings(&mut self, now: Moment) {
+        let config = self.config.clone();
+        for token in &config.tokens {
+            let Some(state) = self.tokens.get(&token.name) else { continue };
+            let fault = match &state.key {
+                Some(Err(fault)) => {
+                    Some(format!("the secret of '{}' ({}) {fault}", token.name, token.secret))
+                }
+                _ if state.dead => {
+                    Some(format!("the Hub does not accept the token '{}' (401); renew it", token.name))
+                }
+                _ => None,
+            };
+            let key = FindingKey {
+                kind: FindingKind::TokenUnusable,
+                organization: token.organization.clone(),
+                token: Some(token.name.clone()),
+                permission: None,
+                target: None,
+            };
+            let lasts = fault.is_some();
+            self.set_finding(key, lasts, Severity::Warning, || fault.unwrap_or_default(), now.wall);
+        }
+    }
+
+    fn organization_findings(&mut self, now: Moment) {
+        let config = self.config.clone();
+        let patience = self.rules().horizon * 2 + Duration::from_secs(600);
+        for organization in &config.organizations {
+            let left: Vec<String> = self
+                .canaries
+                .values()
+                .filter(|live| live.canary.repo.namespace == organization.name)
+                .map(|live| &live.canary)
+                .filter(|c| {
+                    c.state == CanaryState::Quarantined
+                        || (c.unfinished() && now.wall.since(c.planned_at) > patience)
+                })
+                .map(|c| format!("{} ({})", c.repo, c.note))
+                .collect();
+            let key = organization_finding(FindingKind::CanaryLeft, &organization.name);
+            let detail = format!(
+                "canaries whose absence is not proven: {}; see `scopewatch canaries list`",
+                left.join(", ")
+            );
+            self.set_finding(key, !left.is_empty(), Severity::Warning, || detail, now.wall);
+        }
+    }
+
+    fn hub_findings(&mut self, jobs: &[CheckJob], now: Moment) {
+        let failed = |job: &CheckJob| {
+            matches!(
+                job.found,
+                Some(Access::Undetermined(
+                    UnknownReason::Network | UnknownReason::Timeout | UnknownReason::HubError
+                ))
+            )
+        };
+        // One question without an answer is no outage while the Hub answers others.
+        let lasts = !self.answered_in_round && jobs.iter().any(failed);
+        if !lasts && !self.answered_in_round {
+            return;
+        }
+        let detail = format!(
+            "the Hub at {} gave no usable answer in a whole round; check the network, hub.endpoint and the Hub's status page",
+            self.config.hub.endpoint
+        );
+        let key = organization_finding(FindingKind::HubUnreachable, "");
+        self.set_finding(key, lasts, Severity::Warning, || detail, now.wall);
+    }
+
+    fn blind_findings(&mut self, now: Moment) {
+        let config = self.config.clone();
+        let schedule = &config.schedule;
+        let zone = schedule.timezone;
+        let every = [&schedule.probe, &schedule.canary].map(|cron| period(cron, zone, now.wall));
+        let [probe, create] = every;
+        for check in config.tokens.iter().flat_map(|token| &token.checks) {
+            let key = check.key();
+            let Some(state) = self.checks.get(&key) else { continue };
+            let period = if check.creates() { create } else { probe };
+            let stale_after = config.alerts.stale_after.unwrap_or(period * 3);
+            let since = state.conclusive.map_or(self.begun.wall, |(_, at)| at.max(self.begun.wall));
+            let blind = state.latest.conclusive().is_none() && now.wall.since(since) > stale_after;
+            let id = check_finding(FindingKind::Blind, &key);
+            self.set_finding(
+                id,
+                blind,
+                Severity::Warning,
+                || explain::finding(FindingKind::Blind, check),
+                now.wall,
+            );
+        }
+    }
+
+    /// Forgets what is no longer configured.
+    pub(super) fn forget_unconfigured(&mut self, now: Moment) {
+        let configured: BTreeSet<CheckKey> = self
+            .config
+            .tokens
+            .iter()
+            .flat_map(|token| &token.checks)
+            .map(crate::access::Check::key)
+            .collect();
+        self.latest.retain(|key, _| configured.contains(key));
+        let gone: Vec<CheckKey> =
+            self.checks.keys().filter(|key| !configured.contains(key)).cloned().collect();
+        for key in gone {
+            self.checks.remove(&key);
+            self.unsaved.push(Write::ForgetCheck(key));
+        }
+        let config = self.config.clone();
+        let unwatched = |key: &FindingKey| {
+            let organization =
+                key.organization.is_empty() || config.organization(&key.organization).is_some();
+            let token = key.token.as_ref().is_none_or(|token| config.token(token).is_some());
+            let check = match (&key.token, key.permission, &key.target) {
+                (Some(token), Some(permission), Some(target)) => configured.contains(&CheckKey {
+                    organization: key.organization.clone(),
+                    token: token.clone(),
+                    permission,
+                    target: target.clone(),
+                }),
+                _ => true,
+            };
+            !(organization && token && check)
+        };
+        let gone: Vec<FindingKey> = self.findings.keys().filter(|key| unwatched(key)).cloned().collect();
+        for key in gone {
+            // What is no longer watched is no longer shown, and does not come back with the next start.
+            if let Some(finding) = self.findings.remove(&key).filter(|finding| finding.resolved_at.is_none())
+            {
+                self.unsaved.push(Write::Finding(Finding { resolved_at: Some(now.wall), ..finding }));
+            }
+        }
+    }
+
+    /// Canaries that owe nothing any more are only in the store.
+    fn prune_canaries(&mut self) {
+        self.canaries.retain(|_, live| {
+            live.canary.next_at.is_some() || live.canary.unfinished() || live.check.is_some()
+        });
+    }
+
+    /// Shows the state as it is now.
+    pub(super) fn publish(&mut self, now: Moment) {
+        self.changed = false;
+        let snapshot = Snapshot {
+            at: now.wall,
+            report: self.last_report.clone(),
+            checks: self.check_views(now),
+            tokens: self.config.tokens.iter().map(|token| self.token_view(token)).collect(),
+            organizations: self.organization_views(now),
+            findings: self.shown_findings(),
+            canaries: self
+                .canaries
+                .values()
+                .filter(|live| live.canary.next_at.is_some() || live.canary.unfinished())
+                .map(|live| live.canary.clone())
+                .collect(),
+            hub_reachable: self.hub_reachable,
+            last_round: self.last_round,
+        };
+        self.out.push(Effect::Publish(Arc::new(snapshot)));
+    }
+
+    fn check_views(&self, now: Moment) -> Vec<CheckView> {
+        let patience = self.patience();
+        self.config
+            .tokens
+            .iter()
+            .flat_map(|token| &token.checks)
+            .map(|check| {
+                let key = check.key();
+                let state = self.checks.get(&key);
+                let kind = match check.expected {
+                    Expected::Denied => FindingKind::UnexpectedGrant,
+                    Expected::Allowed => FindingKind::UnexpectedDenial,
+                };
+                CheckView {
+                    expected: check.expected,
+                    allowed: state.and_then(|s| s.conclusive).map(|(allowed, _)| allowed),
+                    undetermined: state.map(|s| s.latest.conclusive().is_none()),
+                    drift: state.is_some_and(|s| s.drift(check.expected, patience))
+                        && !ignored(&self.config, &key, kind, now.wall),
+                    last_conclusive: state.and_then(|s| s.conclusive).map(|(_, at)| at),
+                    prediction_mismatch: None,
+                    key,
+                }
+            })
+            .collect()
+    }
+
+    fn token_view(&self, token: &Token) -> TokenView {
+        let state = self.tokens.get(&token.name);
+        let usable = state.and_then(|state| match &state.key {
+            Some(Err(_)) => Some(false),
+            _ if state.dead => Some(false),
+            _ if state.accepted || state.declared.is_some() => Some(true),
+            _ => None,
+        });
+        let declared = state.and_then(|state| state.declared.as_ref()).map(|known| &known.declared);
+        TokenView {
+            organization: token.organization.clone(),
+            token: token.name.clone(),
+            owner: token.owner.clone(),
+            severity: token.severity,
+            usable,
+            declared_drift: None,
+            expires_at: declared.and_then(crate::hub::whoami::Declared::expiry),
+            unchecked_permissions: None,
+        }
+    }
+
+    fn organization_views(&self, now: Moment) -> Vec<OrganizationView> {
+        let mut lowest: BTreeMap<&str, f64> = BTreeMap::new();
+        for token in &self.config.tokens {
+            let user = self.user_of(&Credential::Token(token.name.clone()));
+            if let Some(ratio) = self.pace.remaining_ratio(&user, now.mono) {
+                let entry = lowest.entry(&token.organization).or_insert(ratio);
+                *entry = entry.min(ratio);
+            }
+        }
+        self.config
+            .organizations
+            .iter()
+            .map(|organization| {
+                let open = || {
+                    self.canaries
+                        .values()
+                        .map(|live| &live.canary)
+                        .filter(|c| c.repo.namespace == organization.name && canary::unresolved(c))
+                };
+                OrganizationView {
+                    name: organization.name.clone(),
+                    quota_remaining: lowest.get(organization.name.as_str()).copied(),
+                    unfinished: u64::try_from(open().count()).unwrap_or(u64::MAX),
+                    oldest_unfinished: open().map(|c| c.planned_at).min(),
+                }
+            })
+            .collect()
+    }
+
+    fn shown_findings(&self) -> Vec<Finding> {
+        let (mut lasting, mut over): (Vec<Finding>, Vec<Finding>) =
+            self.findings.values().cloned().partition(|finding| finding.resolved_at.is_none());
+        lasting.sort_by_key(|finding| (finding.severity, finding.since));
+        over.sort_by_key(|finding| std::cmp::Reverse(finding.resolved_at));
+        over.truncate(RESOLVED_SHOWN);
+        lasting.extend(over);
+        lasting
+    }
+}
+
+/// A canary as reports show it.
+fn shown(canary: &Canary) -> CanaryShown {
+    CanaryShown { repo: canary.repo.to_string(), kind: canary.kind.as_str(), state: canary.shown() }
+}
+
+fn check_finding(kind: FindingKind, key: &CheckKey) -> FindingKey {
+    FindingKey {
+        kind,
+        organization: key.organization.clone(),
+        token: Some(key.token.clone()),
+        permission: Some(key.permission),
+        target: Some(key.target.clone()),
+    }
+}
+
+fn organization_finding(kind: FindingKind, organization: &str) -> FindingKey {
+    FindingKey { kind, organization: organization.to_owned(), token: None, permission: None, target: None }
+}
+
+/// Whether somebody accepted this drift, and still does.
+fn ignored(config: &Config, key: &CheckKey, kind: FindingKind, now: Timestamp) -> bool {
+    config.ignores.iter().any(|ignore| {
+        ignore.token == key.token
+            && ignore.kind == kind
+            && ignore.permission.is_none_or(|permission| permission == key.permission)
+            && ignore.target.as_ref().is_none_or(|target| *target == key.target)
+            && now < ignore.until
+    })
+}

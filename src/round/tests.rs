@@ -1,0 +1,10 @@
+//! Goal: whatever the Hub, the store and the power supply do, the engine keeps the promises of the canary protocol
+//! and of its verdicts, and it always comes to an end.
+//! Method: a by-name Hub with a truth of its own (`hub`), a life in virtual time that checks every effect against
+//! that truth (`life`, `truth`), told stories (`stories`) and random lives from seeds (`random`). Nothing sleeps.
+
+mod hub;
+mod life;
+mod random;
+mod stories;
+mod truth;

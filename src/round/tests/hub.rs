@@ -1,0 +1,245 @@
+//! A Hub by name: repositories with ids and makers, tokens with rights. It answers as the real one does and knows
+//! whose each repository is, which the engine must find out.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::access::{RepoName, RepoType, TokenName};
+use crate::exchange::{Answer, Credential, Request, Verb};
+use crate::moment::Timestamp;
+
+/// Who holds a token, and what the Hub lets them do.
+#[derive(Debug, Clone)]
+pub struct Holder {
+    pub user: &'static str,
+    pub role: &'static str,
+    pub creates: bool,
+    /// Sees every private repository of the organization; its own it always sees.
+    pub sees: bool,
+    pub deletes: bool,
+    pub dead: bool,
+}
+
+/// One repository.
+#[derive(Debug, Clone)]
+pub struct Repo {
+    pub id: String,
+    pub private: bool,
+    pub created: Timestamp,
+    pub user: String,
+    /// Made by a POST of ours, not by somebody else.
+    pub ours: bool,
+    pub commits: usize,
+}
+
+pub type Key = (RepoType, String);
+
+/// The Hub's truth.
+#[derive(Debug, Default)]
+pub struct Hub {
+    pub repos: BTreeMap<Key, Repo>,
+    pub holders: BTreeMap<TokenName, Holder>,
+    /// Ignores `private: true`.
+    pub makes_public: bool,
+    /// Names that were once somebody's; only these can a stranger know.
+    pub known_names: Vec<Key>,
+    /// Old names that lead elsewhere.
+    pub moved: Vec<Key>,
+    last_id: u64,
+}
+
+pub fn said(status: u16, body: &Value) -> Answer {
+    let body = body.to_string();
+    Answer { status, content_type: "application/json".into(), body, ..Answer::default() }
+}
+
+pub fn refused(status: u16, text: &str) -> Answer {
+    said(status, &json!({ "error": text }))
+}
+
+pub fn missing() -> Answer {
+    Answer { error_code: Some("RepoNotFound".into()), ..refused(404, "Repository not found") }
+}
+
+fn kind_of(plural: &str) -> RepoType {
+    match plural {
+        "datasets" => RepoType::Dataset,
+        "spaces" => RepoType::Space,
+        _ => RepoType::Model,
+    }
+}
+
+/// The repository that a create or delete names.
+pub fn named(request: &Request) -> Key {
+    let body = request.body.as_ref().expect("a body");
+    let text = |field: &str| body[field].as_str().expect("text").to_owned();
+    let kind = text("type").parse().expect("a kind");
+    (kind, format!("{}/{}", text("organization"), text("name")))
+}
+
+/// The repository whose own description is asked for.
+pub fn described(request: &Request) -> Option<Key> {
+    let path = request.path.strip_prefix("/api/")?;
+    let parts: Vec<&str> = path.split('/').collect();
+    match parts.as_slice() {
+        [plural, namespace, name] if request.route == "/api/{type}/{namespace}/{repo}" => {
+            Some((kind_of(plural), format!("{namespace}/{name}")))
+        }
+        _ => None,
+    }
+}
+
+impl Hub {
+    pub fn holder(&self, credential: &Credential) -> Option<&Holder> {
+        match credential {
+            Credential::Anonymous => None,
+            Credential::Token(token) => self.holders.get(token),
+        }
+    }
+
+    fn sees(&self, credential: &Credential, repo: &Repo) -> bool {
+        !repo.private || self.holder(credential).is_some_and(|h| h.sees || h.user == repo.user)
+    }
+
+    /// Somebody makes a repository.
+    pub fn make(&mut self, key: Key, user: &str, ours: bool, now: Timestamp) -> String {
+        self.last_id += 1;
+        let id = format!("{:024x}", self.last_id);
+        let private = !(ours && self.makes_public);
+        let repo = Repo { id: id.clone(), private, created: now, user: user.to_owned(), ours, commits: 1 };
+        self.known_names.push(key.clone());
+        self.repos.insert(key, repo);
+        id
+    }
+
+    /// The answer to this request, at this moment; a POST or DELETE takes effect.
+    pub fn answer(&mut self, request: &Request, now: Timestamp) -> Answer {
+        let anonymous = request.credential == Credential::Anonymous;
+        if self.holder(&request.credential).is_none_or(|holder| holder.dead) && !anonymous {
+            return refused(401, "Invalid username or password.");
+        }
+        match request.verb {
+            Verb::Post => self.create(request, now),
+            Verb::Delete => self.delete(request),
+            Verb::Get => self.read(request),
+        }
+    }
+
+    fn create(&mut self, request: &Request, now: Timestamp) -> Answer {
+        let key = named(request);
+        let holder = self.holder(&request.credential).expect("a holder").clone();
+        if !holder.creates {
+            let text = "You don't have the rights to create a model under the namespace \"acme\"";
+            return refused(403, text);
+        }
+        if self.repos.contains_key(&key) {
+            return refused(409, "You already created this model repo");
+        }
+        let name = key.1.clone();
+        let id = self.make(key, holder.user, true, now);
+        said(200, &json!({ "url": "x", "name": name, "id": id }))
+    }
+
+    fn delete(&mut self, request: &Request) -> Answer {
+        let key = named(request);
+        let holder = self.holder(&request.credential).expect("a holder").clone();
+        let Some(repo) = self.repos.get(&key).filter(|repo| self.sees(&request.credential, repo)) else {
+            return missing();
+        };
+        if !holder.deletes {
+            return refused(403, "You don't have the required permissions");
+        }
+        assert!(repo.ours, "I3: deleted {} of {}, which is not ours", key.1, repo.user);
+        self.repos.remove(&key);
+        said(200, &Value::Null)
+    }
+
+    fn read(&self, request: &Request) -> Answer {
+        let path = request.path.strip_prefix("/api/").expect("an API path");
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let parts: Vec<&str> = path.split('/').collect();
+        match parts.as_slice() {
+            ["whoami-v2"] => self.whoami(request),
+            ["organizations", name, "overview"] => {
+                if name.eq_ignore_ascii_case("acme") {
+                    said(200, &json!({ "name": "acme" }))
+                } else {
+                    refused(404, "This organization does not exist")
+                }
+            }
+            ["organizations", ..] => said(200, &json!([])),
+            [plural] => self.list(kind_of(plural), query, request),
+            [plural, namespace, name, rest @ ..] => {
+                let key = (kind_of(plural), format!("{namespace}/{name}"));
+                self.about(&key, rest, request)
+            }
+            _ => refused(404, "not here"),
+        }
+    }
+
+    fn whoami(&self, request: &Request) -> Answer {
+        let Some(holder) = self.holder(&request.credential) else { return refused(401, "who?") };
+        let org = json!({ "name": "acme", "roleInOrg": holder.role, "securityRestrictions": [] });
+        said(200, &json!({ "name": holder.user, "auth": {}, "orgs": [org] }))
+    }
+
+    fn list(&self, kind: RepoType, query: &str, request: &Request) -> Answer {
+        let search = query.split_once("search=").map(|(_, name)| name).unwrap_or_default();
+        let items: Vec<Value> = self
+            .repos
+            .iter()
+            .filter(|((of, name), repo)| {
+                *of == kind && name.contains(search) && self.sees(&request.credential, repo)
+            })
+            .map(|((_, name), repo)| json!({ "id": name, "private": repo.private }))
+            .collect();
+        said(200, &Value::Array(items))
+    }
+
+    fn about(&self, key: &Key, rest: &[&str], request: &Request) -> Answer {
+        if self.moved.contains(key) {
+            return Answer { status: 307, ..Answer::default() };
+        }
+        let Some(repo) = self.repos.get(key).filter(|repo| self.sees(&request.credential, repo)) else {
+            return if request.credential == Credential::Anonymous {
+                refused(401, "Invalid username or password.")
+            } else {
+                missing()
+            };
+        };
+        match rest {
+            [] => said(
+                200,
+                &json!({
+                    "_id": repo.id, "id": key.1, "author": "acme", "private": repo.private,
+                    "createdAt": repo.created.to_string(), "siblings": [{ "rfilename": ".gitattributes" }],
+                }),
+            ),
+            ["commits", _] => {
+                let commit = json!({ "authors": [{ "user": repo.user }] });
+                said(200, &Value::Array(vec![commit; repo.commits]))
+            }
+            ["auth-check"] => said(200, &json!("OK")),
+            ["auth-check", "write"] => {
+                if self.holder(&request.credential).is_some_and(|holder| holder.deletes) {
+                    said(200, &json!("OK"))
+                } else {
+                    refused(403, "You have read access but not the required permissions for this operation")
+                }
+            }
+            _ => said(200, &Value::Null),
+        }
+    }
+
+    /// Repositories of ours that are still there.
+    pub fn left(&self) -> Vec<&Key> {
+        self.repos.iter().filter(|(_, repo)| repo.ours).map(|(key, _)| key).collect()
+    }
+
+    /// A repository that was always there.
+    pub fn furnish(&mut self, name: &str, now: Timestamp) {
+        let name: RepoName = name.parse().expect("a name");
+        self.make((RepoType::Model, name.to_string()), "carol", false, now);
+    }
+}

@@ -1,0 +1,224 @@
+//! What is known of each token: its key, whether the Hub accepts it, whose it is, and what it may still ask.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::access::TokenName;
+use crate::exchange::{Credential, Exchange, Failure};
+use crate::hub::answers::{envelope, json, of_status, rate_limit};
+use crate::hub::routes;
+use crate::hub::whoami::{self, Declared, Heard};
+use crate::moment::{Moment, Timestamp};
+use crate::pace::Told;
+use crate::schedule::{Classes, period};
+use crate::secret::SecretFault;
+use crate::store::{self, Write};
+
+use super::{Effect, Engine, Job, Meter};
+
+/// One token, as far as it is known in this process.
+#[derive(Debug, Default)]
+pub(super) struct TokenState {
+    /// The fingerprint of its key, or what is wrong with it; `None` before the keys were read.
+    pub key: Option<Result<String, SecretFault>>,
+    /// What it declared last, and when.
+    pub declared: Option<Known>,
+    /// The Hub said in its last answer that it does not accept it.
+    pub dead: bool,
+    /// It said so in this round, so that nothing more is asked with it before the next.
+    pub spent: bool,
+    /// Whether the Hub answered in this round as it answers only a live token.
+    pub alive: bool,
+    /// Whether it ever did in this process, and did not take it back.
+    pub accepted: bool,
+    /// When whoami was asked last.
+    asked_at: Option<Duration>,
+    /// A whoami is under way.
+    pub asking: bool,
+}
+
+/// A whoami that was heard.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    pub declared: Declared,
+    /// Of the key that it was asked with.
+    pub fingerprint: String,
+    pub at: Timestamp,
+}
+
+/// A failed whoami is not asked again in every round.
+const ASK_AGAIN: Duration = Duration::from_secs(300);
+
+impl TokenState {
+    /// Whether there is a key, and the Hub has not refused it.
+    pub fn usable(&self) -> bool {
+        matches!(self.key, Some(Ok(_))) && !self.spent
+    }
+}
+
+/// Whether an answer is one that only the Hub gives, and not one of its failures.
+fn of_the_hub(exchange: &Exchange) -> bool {
+    match &exchange.outcome {
+        Ok(answer) if (200..300).contains(&answer.status) => json(answer).is_some(),
+        Ok(answer) => (400..429).contains(&answer.status) && envelope(answer).is_some(),
+        Err(_) => false,
+    }
+}
+
+impl Engine {
+    pub(super) fn remember_declared(&mut self, kept: Vec<store::Declared>) {
+        for entry in kept {
+            let Ok(declared) = serde_json::from_str(&entry.body) else { continue };
+            let known = Known { declared, fingerprint: entry.fingerprint, at: entry.at };
+            self.tokens.entry(entry.token).or_default().declared = Some(known);
+        }
+    }
+
+    pub(super) fn take_keys(&mut self, keys: BTreeMap<TokenName, Result<String, SecretFault>>, now: Moment) {
+        for (token, key) in keys {
+            let state = self.tokens.entry(token).or_default();
+            state.spent = false;
+            state.alive = false;
+            let changed = state.key.as_ref() != Some(&key);
+            if changed {
+                // Another secret under the same name: what was known of the old one says nothing of it.
+                state.dead = false;
+                state.accepted = false;
+                state.asked_at = None;
+            }
+            let same = matches!((&key, &state.declared), (Ok(now), Some(known)) if *now == known.fingerprint);
+            if !same {
+                state.declared = None;
+            }
+            state.key = Some(key);
+        }
+        self.keys_loaded = true;
+        self.keys_read_at = Some(now.mono);
+        self.keys_taken(now);
+    }
+
+    /// What the token declared, if that is no older than the schedule says.
+    pub(super) fn declared(&self, token: &TokenName, now: Moment) -> Option<&Declared> {
+        let known = self.tokens.get(token)?.declared.as_ref()?;
+        let age = now.wall.since(known.at);
+        // The period costs a walk through the calendar, and is often not needed.
+        (age <= ASK_AGAIN || age <= self.declared_for(now)).then_some(&known.declared)
+    }
+
+    /// How long a whoami counts: the period of its schedule, and time enough for a slow round.
+    fn declared_for(&self, now: Moment) -> Duration {
+        let schedule = &self.config.schedule;
+        period(&schedule.declared, schedule.timezone, now.wall).max(ASK_AGAIN) + Duration::from_secs(60)
+    }
+
+    /// Whose quota and create lock a token shares; the token's own name while that is not known.
+    pub(super) fn user_of(&self, credential: &Credential) -> String {
+        match credential {
+            Credential::Anonymous => "anonymous".to_owned(),
+            Credential::Token(token) => self
+                .tokens
+                .get(token)
+                .and_then(|state| state.declared.as_ref())
+                .map_or_else(|| format!("token:{token}"), |known| known.declared.user.clone()),
+        }
+    }
+
+    /// Asks whoami of the tokens of this round whose answer is due or missing. Says whether any is under way.
+    pub(super) fn ask_whoami(&mut self, wanted: &[TokenName], due: Classes, now: Moment) -> bool {
+        // Observers first, then who was asked longest ago: a strict allowance must not starve the same ones.
+        let mut order: Vec<&TokenName> = wanted.iter().collect();
+        let janitor =
+            |token: &TokenName| self.config.organizations.iter().any(|o| o.janitor.as_ref() == Some(token));
+        order.sort_by_cached_key(|token| {
+            let known_at = self.tokens.get(*token).and_then(|s| s.declared.as_ref()).map(|known| known.at);
+            (!janitor(token), known_at)
+        });
+        for token in order {
+            let fresh = self.declared(token, now).is_some();
+            let loopback = self.config.hub.loopback;
+            let state = self.tokens.entry(token.clone()).or_default();
+            let rested = state.asked_at.is_none_or(|at| now.mono.saturating_sub(at) >= ASK_AGAIN);
+            let due = due.declared || (!fresh && rested);
+            if !due || state.asking || !matches!(state.key, Some(Ok(_))) {
+                continue;
+            }
+            if !loopback && !self.allowance.take(now.mono) {
+                continue;
+            }
+            state.asking = true;
+            state.asked_at = Some(now.mono);
+            let request = routes::whoami(Credential::Token(token.clone()));
+            self.ask(Job::Whoami(token.clone()), request, None);
+        }
+        wanted.iter().any(|token| self.tokens.get(token).is_some_and(|state| state.asking))
+    }
+
+    pub(super) fn hear_whoami(&mut self, token: &TokenName, exchange: &Exchange, now: Moment) {
+        let state = self.tokens.entry(token.clone()).or_default();
+        state.asking = false;
+        self.changed = true;
+        let Heard::Known(declared) = whoami::read(&exchange.outcome) else { return };
+        let Some(Ok(fingerprint)) = state.key.clone() else { return };
+        state.declared =
+            Some(Known { declared: (*declared).clone(), fingerprint: fingerprint.clone(), at: now.wall });
+        let Ok(body) = serde_json::to_string(&declared) else { return };
+        self.remember(Write::Declared(store::Declared {
+            token: token.clone(),
+            fingerprint,
+            at: now.wall,
+            body,
+        }));
+    }
+
+    /// Takes from any answer what it says beside the point: that the Hub is there, that the token is alive or
+    /// dead, and what is left of its user's window.
+    pub(super) fn note_answer(&mut self, exchange: &Exchange, now: Moment) {
+        let outcome = match &exchange.outcome {
+            Ok(answer) => Ok(answer.status),
+            Err(failure) => Err(failure.as_str()),
+        };
+        let route = exchange.request.route;
+        self.out.push(Effect::Meter(Meter::Request { route, outcome, took: exchange.elapsed }));
+        let answer = match &exchange.outcome {
+            Ok(answer) => answer,
+            Err(Failure::ReadOnly | Failure::NoSecret | Failure::Stale) => return,
+            Err(_) => {
+                self.hub_reachable = Some(false);
+                return;
+            }
+        };
+        self.hub_reachable = Some(answer.status < 500);
+        self.answered_in_round |= of_the_hub(exchange);
+        let limit = rate_limit(answer);
+        let refused = (answer.status == 429 && limit.remaining.unwrap_or(0) == 0)
+            .then_some(limit.retry_after.or(limit.reset));
+        let told = Told { remaining: limit.remaining, reset: limit.reset, quota: limit.quota, refused };
+        let user = self.user_of(&exchange.request.credential);
+        // A refusal of one strictly limited route says nothing of the user's other requests.
+        let of_whoami_alone = refused.is_some() && exchange.request.route == "/api/whoami-v2";
+        if !of_whoami_alone {
+            self.pace.heard(&user, told, now.mono);
+        }
+        let Credential::Token(token) = &exchange.request.credential else { return };
+        let state = self.tokens.entry(token.clone()).or_default();
+        match answer.status {
+            200..=299 if answer.content_type != "text/html" => {
+                state.alive = true;
+                state.accepted = true;
+                state.dead = false;
+            }
+            403 if envelope(answer).is_some() => {
+                state.alive = true;
+                state.accepted = true;
+                state.dead = false;
+            }
+            401 if of_status(answer) == crate::access::UnknownReason::TokenInvalid => {
+                state.alive = false;
+                state.accepted = false;
+                state.dead = true;
+                state.spent = true;
+            }
+            _ => {}
+        }
+    }
+}
