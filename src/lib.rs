@@ -28,6 +28,8 @@
 
 pub mod access;
 pub mod alert;
+pub mod app;
+pub mod cli;
 pub mod compare;
 pub mod config;
 pub mod exchange;

@@ -1,0 +1,222 @@
+//! What the daemon reads of disk and environment: config, included files, secrets, the key of canary names.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::{self, Config, Disk, Source, StorePlace};
+use crate::secret::{Place, SECRET_LIMIT, Secret, SecretFault, strip_line_end};
+
+use super::Fault;
+
+/// A config that was read.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    pub config: Arc<Config>,
+    /// What is odd about it without being wrong.
+    pub warnings: Vec<String>,
+}
+
+/// The largest config file, in bytes.
+const CONFIG_LIMIT: u64 = 16 * 1024 * 1024;
+
+/// Reads and validates a config file with everything that it includes.
+pub fn load_config(path: &Path) -> Result<Loaded, Fault> {
+    let text = read_text(path).map_err(|why| {
+        Fault::Usage(format!("the config file '{}' {why}; name one with --config", path.display()))
+    })?;
+    let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
+    let name = path.display().to_string();
+    let parsed = config::parse(Source { name: &name, text: &text }, &RealDisk { folder })
+        .map_err(|mistakes| Fault::Usage(mistakes.to_string()))?;
+    Ok(Loaded { config: Arc::new(parsed.config), warnings: parsed.warnings })
+}
+
+fn read_text(path: &Path) -> Result<String, String> {
+    let why = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => "does not exist".to_owned(),
+        io::ErrorKind::PermissionDenied => "may not be read by this user".to_owned(),
+        io::ErrorKind::InvalidData => "is not UTF-8 text".to_owned(),
+        io::ErrorKind::IsADirectory => "is a directory".to_owned(),
+        kind => format!("cannot be read ({kind})"),
+    };
+    let file = File::open(path).map_err(why)?;
+    if file.metadata().map_err(why)?.is_dir() {
+        return Err("is a directory".to_owned());
+    }
+    let mut text = String::new();
+    file.take(CONFIG_LIMIT + 1).read_to_string(&mut text).map_err(why)?;
+    if text.len() as u64 > CONFIG_LIMIT {
+        return Err("is larger than 16 MiB".to_owned());
+    }
+    Ok(text)
+}
+
+struct RealDisk {
+    folder: PathBuf,
+}
+
+impl Disk for RealDisk {
+    fn list(&self, directory: &Path) -> Result<Vec<String>, String> {
+        let entries = fs::read_dir(directory).map_err(|error| error.kind().to_string())?;
+        let mut names: Vec<String> = entries
+            .filter_map(Result::ok)
+            .filter(|entry| !entry.path().is_dir())
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .filter(|name| !name.starts_with('.'))
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+
+    fn include(&self, pattern: &str) -> Result<Vec<(String, String)>, String> {
+        let whole = self.folder.join(pattern);
+        let paths = glob::glob(&whole.to_string_lossy()).map_err(|error| error.msg.to_owned())?;
+        let mut files = Vec::new();
+        for path in paths {
+            let path = path.map_err(|error| error.error().kind().to_string())?;
+            let text = read_text(&path).map_err(|why| format!("'{}' {why}", path.display()))?;
+            files.push((path.display().to_string(), text));
+        }
+        files.sort();
+        Ok(files)
+    }
+}
+
+/// Reads secrets where they lie. A variable is read once, because it cannot change; a file is read every time.
+#[derive(Debug, Default)]
+pub(super) struct Secrets {
+    variables: BTreeMap<String, Result<Secret, SecretFault>>,
+}
+
+impl Secrets {
+    pub(super) fn read(&mut self, place: &Place) -> Result<Secret, SecretFault> {
+        match place {
+            Place::File(path) => Secret::from_bytes(&read_secret_file(path)?),
+            Place::Env(name) => {
+                self.variables.entry(name.clone()).or_insert_with(|| read_variable(name)).clone()
+            }
+        }
+    }
+}
+
+fn read_variable(name: &str) -> Result<Secret, SecretFault> {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads a secret from the environment")]
+    let value = std::env::var_os(name).ok_or(SecretFault::Missing)?;
+    Secret::from_bytes(value.as_encoded_bytes())
+}
+
+/// Linux's number of the flag.
+const O_NONBLOCK: i32 = 0o4000;
+
+/// Opens once and looks at what was opened, so that a swapped link cannot be read half-way.
+fn read_secret_file(path: &Path) -> Result<Vec<u8>, SecretFault> {
+    // Without waiting: a pipe in the place of a file would hold the daemon for ever.
+    let opened = fs::OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path);
+    let file = opened.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => SecretFault::Missing,
+        _ => SecretFault::Unreadable,
+    })?;
+    let about = file.metadata().map_err(|_| SecretFault::Unreadable)?;
+    if !about.is_file() {
+        return Err(SecretFault::NotAFile);
+    }
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(SECRET_LIMIT).unwrap_or(u64::MAX);
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(|_| SecretFault::Unreadable)?;
+    Ok(bytes)
+}
+
+/// What deserves a warning about secrets and process: files that others may read, and running as root.
+pub(super) fn warnings(config: &Config) -> Vec<String> {
+    let mut said = Vec::new();
+    for token in &config.tokens {
+        if let Place::File(path) = &token.secret
+            && let Ok(about) = fs::metadata(path)
+            && about.mode() & 0o007 != 0
+        {
+            said.push(format!(
+                "the secret of '{}' may be read by every user of this machine; chmod o-rwx '{}'",
+                token.name,
+                path.display()
+            ));
+        }
+    }
+    if fs::metadata("/proc/self").is_ok_and(|about| about.uid() == 0) {
+        said.push("scopewatch runs as root; it needs no privileges, so give it a user of its own".to_owned());
+    }
+    said
+}
+
+/// Bytes of a key that is made here.
+const KEY_BYTES: usize = 32;
+
+/// The key that signs canary names: the configured one, else the one beside the SQLite store, made if absent.
+pub(super) fn canary_key(config: &Config) -> Result<Vec<u8>, Fault> {
+    match (&config.canary_key, &config.store) {
+        (Some(place), _) => configured_key(place),
+        (None, StorePlace::Sqlite(store)) => key_beside(&store.with_extension("key")),
+        (None, StorePlace::Postgres(_) | StorePlace::PostgresUrl(_)) => Err(Fault::Usage(
+            "canary_key is needed with PostgreSQL: 32 bytes or more, the same for every replica".to_owned(),
+        )),
+    }
+}
+
+fn configured_key(place: &Place) -> Result<Vec<u8>, Fault> {
+    let read = match place {
+        Place::File(path) => fs::read(path).map_err(|error| error.kind().to_string()),
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the one place that reads the key from the environment"
+        )]
+        Place::Env(name) => std::env::var_os(name)
+            .map(|v| v.as_encoded_bytes().to_vec())
+            .ok_or_else(|| "it is not set".to_owned()),
+    };
+    let bytes = read.map_err(|why| Fault::Usage(format!("canary_key ({place}) cannot be read: {why}")))?;
+    let key = strip_line_end(&bytes);
+    if key.len() < KEY_BYTES {
+        return Err(Fault::Usage(format!(
+            "canary_key ({place}) is shorter than 32 bytes; make one with `head -c 32 /dev/urandom | base64`"
+        )));
+    }
+    Ok(key.to_vec())
+}
+
+fn key_beside(path: &Path) -> Result<Vec<u8>, Fault> {
+    let fault = |what: &str, error: &io::Error| {
+        Fault::Usage(format!(
+            "the key of canary names '{}' {what} ({}); set canary_key, or mend the directory",
+            path.display(),
+            error.kind()
+        ))
+    };
+    match fs::read(path) {
+        Ok(key) if key.len() >= KEY_BYTES => return Ok(key),
+        Ok(_) => {
+            return Err(Fault::Usage(format!(
+                "the key of canary names '{}' is shorter than 32 bytes; restore it from a backup, or remove it to have a new one made",
+                path.display()
+            )));
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(fault("cannot be read", &error)),
+    }
+    let mut key = [0; KEY_BYTES];
+    getrandom::fill(&mut key).map_err(|_| Fault::Internal("the system gives no randomness".to_owned()))?;
+    let write = || -> io::Result<()> {
+        // Under another name first, so that a crash leaves no half of a key.
+        let draft = path.with_extension("key.new");
+        let mut file =
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        file.write_all(&key)?;
+        file.sync_all()?;
+        fs::rename(&draft, path)?;
+        File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    };
+    write().map_err(|error| fault("cannot be made", &error))?;
+    Ok(key.to_vec())
+}

@@ -1,0 +1,252 @@
+//! The life of the daemon: built from a config, started, reloaded, stopped. The only reader of the wall clock.
+//!
+//! Everything that can fail is done before anything is touched: config, keys, store, port, in this order. What
+//! goes wrong is one sentence and an exit code; nothing is left half-built.
+
+mod clock;
+mod files;
+mod outlet;
+mod serving;
+mod ticks;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::access::TokenName;
+use crate::config::{Config, StorePlace, TlsRoots};
+use crate::hub::names::{NONCE_BYTES, Signer};
+use crate::intent::Canary;
+use crate::logging::Scrub;
+use crate::metrics::Metrics;
+use crate::moment::Moment;
+use crate::probe::{Prober, Settings};
+use crate::report::{Report, Snapshot};
+use crate::round::drive::Driver;
+use crate::round::{Engine, Event, Mode};
+use crate::schedule::Classes;
+use crate::store::{self, Store, StoreFault, Write};
+
+pub use clock::wall_now;
+pub use files::{Loaded, load_config};
+pub use outlet::Progress;
+pub use serving::{Daemon, serve};
+
+use outlet::Shown;
+
+/// Why a command could not be carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// The user's to mend: usage, config, secrets' places, store, port. Exit code 2.
+    #[error("{0}")]
+    Usage(String),
+    /// Ours. Exit code 4.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl From<StoreFault> for Fault {
+    fn from(fault: StoreFault) -> Fault {
+        Fault::Usage(fault.to_string())
+    }
+}
+
+/// The version and, where the build was told, the revision.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The revision that the build was told.
+pub const REVISION: &str = match option_env!("SCOPEWATCH_REVISION") {
+    Some(revision) => revision,
+    None => "unknown",
+};
+
+/// The store of this config.
+async fn open_store(config: &Config, mode: store::Mode) -> Result<Store, Fault> {
+    Ok(Store::open(sqlite_path(config)?, mode).await?)
+}
+
+fn sqlite_path(config: &Config) -> Result<&Path, Fault> {
+    match &config.store {
+        StorePlace::Sqlite(path) => Ok(path),
+        StorePlace::Postgres(_) | StorePlace::PostgresUrl(_) => Err(Fault::Usage(
+            "store.url names PostgreSQL, which this version does not speak yet; use sqlite:///path/state.db"
+                .to_owned(),
+        )),
+    }
+}
+
+/// The client for this Hub.
+fn prober(config: &Config, read_only: bool) -> Result<Prober, Fault> {
+    let hub = &config.hub;
+    let mut ca_files = Vec::new();
+    for path in &hub.ca_files {
+        let pem = std::fs::read(path).map_err(|error| {
+            Fault::Usage(format!(
+                "hub.ca_files: '{}' cannot be read ({}); correct the path",
+                path.display(),
+                error.kind()
+            ))
+        })?;
+        ca_files.push(pem);
+    }
+    Prober::new(Settings {
+        endpoint: hub.endpoint.clone(),
+        request_timeout: hub.request_timeout,
+        proxy: hub.proxy.clone(),
+        ca_files,
+        bundled_roots: hub.tls_roots == TlsRoots::Bundled,
+        read_only,
+        user_agent: format!("scopewatch/{VERSION} (token audit; canary repositories are deleted at once)"),
+    })
+    .map_err(|fault| Fault::Usage(fault.to_string()))
+}
+
+/// Random bytes for names. Without any there can be no unguessable name, and thus no canary.
+fn dice() -> Box<dyn FnMut() -> [u8; NONCE_BYTES] + Send> {
+    Box::new(|| {
+        let mut nonce = [0; NONCE_BYTES];
+        #[expect(
+            clippy::expect_used,
+            reason = "a system without randomness must not create guessable names"
+        )]
+        getrandom::fill(&mut nonce).expect("the system gives randomness");
+        nonce
+    })
+}
+
+/// Everything that both a daemon and a one-shot run stand on.
+struct Ground {
+    store: Arc<Store>,
+    engine: Engine,
+    outlet: Shown,
+    prober: Prober,
+    began: Instant,
+}
+
+async fn ground(
+    config: Arc<Config>,
+    mode: Mode,
+    scrub: Scrub,
+    metrics: Metrics,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+) -> Result<Ground, Fault> {
+    let prober = prober(&config, mode.read_only)?;
+    let store = open_store(&config, store::Mode::Write).await?;
+    let signer = Signer::new(&files::canary_key(&config)?);
+    let kept = store.load(wall_now()).await?;
+    let began = Instant::now();
+    let now = Moment { wall: wall_now(), mono: began.elapsed() };
+    let engine = Engine::new(config.clone(), mode, signer.clone(), dice(), kept, now);
+    let outlet = Shown::new(config, signer, scrub, metrics, snapshot);
+    Ok(Ground { store: Arc::new(store), engine, outlet, prober, began })
+}
+
+/// What a one-shot run is to do.
+#[derive(Debug, Clone, Default)]
+pub struct Once {
+    /// Probe the checks; otherwise only unfinished canaries are looked after.
+    pub probe: bool,
+    /// Only these tokens; empty means all.
+    pub only: Vec<TokenName>,
+    pub read_only: bool,
+}
+
+/// What a one-shot run came to.
+#[derive(Debug)]
+pub struct Done {
+    /// The report, if checks were probed to the end.
+    pub report: Option<Arc<Report>>,
+    /// The state at the end.
+    pub snapshot: Arc<Snapshot>,
+    /// Every canary of the journal that is unfinished.
+    pub unfinished: Vec<Canary>,
+}
+
+/// One round now, or the unfinished canaries only; then the end. `stop` ends it early and cleanly.
+pub async fn run_once(
+    config: Arc<Config>,
+    once: Once,
+    scrub: Scrub,
+    progress: Option<Progress>,
+    stop: impl Future<Output = ()>,
+) -> Result<Done, Fault> {
+    let mode = Mode { read_only: once.read_only, one_shot: true };
+    let snapshot: Arc<ArcSwap<Snapshot>> = Arc::default();
+    let metrics = Metrics::new(VERSION, REVISION);
+    let mut ground = ground(config, mode, scrub, metrics, snapshot.clone()).await?;
+    ground.outlet.progress = progress;
+    let (events, inbox) = mpsc::channel(16);
+    let closed = || Fault::Internal("the round loop ended before it began".to_owned());
+    let due = if once.probe { Classes::ALL } else { Classes::default() };
+    events.send(Event::Once { due, only: once.only }).await.map_err(|_| closed())?;
+    let store = ground.store.clone();
+    let driver = Driver {
+        engine: ground.engine,
+        prober: Arc::new(ArcSwap::from_pointee(ground.prober)),
+        store: ground.store,
+        outlet: ground.outlet,
+        events: inbox,
+        began: ground.began,
+    };
+    let run = driver.run();
+    let stopping = async {
+        stop.await;
+        // The loop may have ended by itself.
+        let _ = events.send(Event::Stop).await;
+        std::future::pending::<()>().await;
+    };
+    let outlet = tokio::select! {
+        outlet = run => outlet,
+        () = stopping => return Err(Fault::Internal("stopped".to_owned())),
+    };
+    let unfinished = store.all_canaries(10_000).await?.into_iter().filter(Canary::unfinished).collect();
+    if let Ok(store) = Arc::try_unwrap(store) {
+        store.close().await;
+    }
+    Ok(Done { report: outlet.last_report, snapshot: snapshot.load_full(), unfinished })
+}
+
+/// The canaries of the journal, newest first. Works beside a running daemon.
+pub async fn list_canaries(config: &Config) -> Result<Vec<Canary>, Fault> {
+    let store = open_store(config, store::Mode::Read).await?;
+    let canaries = store.all_canaries(10_000).await?;
+    store.close().await;
+    Ok(canaries)
+}
+
+/// A person closes a quarantined canary, by the number that `canaries list` shows.
+pub async fn close_canary(config: &Config, id: i64) -> Result<(), Fault> {
+    let store = open_store(config, store::Mode::Write).await?;
+    let found = store.all_canaries(1_000_000).await?.into_iter().find(|canary| canary.id == id);
+    let result = match found {
+        None => Err(Fault::Usage(format!("there is no canary {id}; see `scopewatch canaries list`"))),
+        Some(canary) if canary.state != crate::intent::CanaryState::Quarantined => {
+            Err(Fault::Usage(format!(
+                "canary {id} is not in quarantine but {}; only a quarantined one is closed by a person",
+                canary.state
+            )))
+        }
+        Some(mut canary) => {
+            let event = crate::hub::canary::close(&mut canary).to_owned();
+            store.write(&[Write::Canary { canary, event, at: wall_now() }]).await.map_err(Fault::from)
+        }
+    };
+    store.close().await;
+    result
+}
+
+/// Clears the breakers. Says of which organizations.
+pub async fn unlatch(config: &Config) -> Result<Vec<String>, Fault> {
+    let store = open_store(config, store::Mode::Write).await?;
+    let latched: Vec<String> =
+        store.load(wall_now()).await?.breakers.into_iter().map(|breaker| breaker.organization).collect();
+    let writes: Vec<Write> =
+        latched.iter().map(|organization| Write::Unlatch { organization: organization.clone() }).collect();
+    if !writes.is_empty() {
+        store.write(&writes).await?;
+    }
+    store.close().await;
+    Ok(latched)
+}

@@ -1,0 +1,188 @@
+//! What the round loop sees of the world: the clock, the keys, and where its results are shown.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::time::timeout;
+
+use crate::access::TokenName;
+use crate::config::Config;
+use crate::hub::names::Signer;
+use crate::logging::Scrub;
+use crate::metrics::{CanaryEvent, Metrics};
+use crate::moment::Timestamp;
+use crate::probe::Keyring;
+use crate::report::{Report, Snapshot};
+use crate::round::drive::{LoadedKeys, Outlet};
+use crate::round::{Meter, Notice};
+use crate::secret::SecretFault;
+use crate::serve::{Latch, Readiness};
+use crate::store::StoreFault;
+
+use super::clock::wall_now;
+use super::files::Secrets;
+
+/// Secrets that cannot be read within this are unreadable.
+const KEYS_WITHIN: Duration = Duration::from_secs(10);
+/// Batches in a row that could not be stored, before the daemon is not ready: they are tried every five seconds.
+const UNREADY_AFTER: u32 = 6;
+
+/// Told of each finished probe, for a progress bar.
+pub type Progress = Box<dyn FnMut() + Send>;
+
+/// The outlet of daemon and one-shot runs.
+pub struct Shown {
+    /// Whose secrets are read; a reload replaces it.
+    pub config: Arc<ArcSwap<Config>>,
+    secrets: Secrets,
+    signer: Signer,
+    scrub: Scrub,
+    metrics: Metrics,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    /// Dropped when the journal was replayed.
+    pub journal: Option<Latch>,
+    pub progress: Option<Progress>,
+    pub last_report: Option<Arc<Report>>,
+    /// Told when the store fails for long.
+    pub ready: Option<Readiness>,
+    store_faults: u32,
+    unready: Option<Latch>,
+}
+
+impl Shown {
+    pub(super) fn new(
+        config: Arc<Config>,
+        signer: Signer,
+        scrub: Scrub,
+        metrics: Metrics,
+        snapshot: Arc<ArcSwap<Snapshot>>,
+    ) -> Shown {
+        Shown {
+            config: Arc::new(ArcSwap::new(config)),
+            secrets: Secrets::default(),
+            signer,
+            scrub,
+            metrics,
+            snapshot,
+            journal: None,
+            progress: None,
+            last_report: None,
+            ready: None,
+            store_faults: 0,
+            unready: None,
+        }
+    }
+}
+
+impl Outlet for Shown {
+    fn wall(&self) -> Timestamp {
+        wall_now()
+    }
+
+    async fn load_keys(&mut self) -> LoadedKeys {
+        let config = self.config.load_full();
+        let mut secrets = std::mem::take(&mut self.secrets);
+        let names: Vec<TokenName> = config.tokens.iter().map(|token| token.name.clone()).collect();
+        // Files may lie on anything; the loop must not wait for a disk.
+        let read = tokio::task::spawn_blocking(move || {
+            let keys: Vec<_> =
+                config.tokens.iter().map(|t| (t.name.clone(), secrets.read(&t.secret))).collect();
+            (keys, secrets)
+        });
+        let keys = match timeout(KEYS_WITHIN, read).await {
+            Ok(Ok((keys, secrets))) => {
+                self.secrets = secrets;
+                keys
+            }
+            _ => names.into_iter().map(|name| (name, Err(SecretFault::Unreadable))).collect(),
+        };
+        let live: Vec<&str> =
+            keys.iter().filter_map(|(_, key)| key.as_ref().ok().map(|s| s.expose())).collect();
+        self.scrub.load(&live);
+        let mut ring = Keyring::new();
+        let mut known = BTreeMap::new();
+        for (name, key) in keys {
+            known.insert(
+                name.clone(),
+                key.as_ref().map(|s| self.signer.fingerprint(s.expose().as_bytes())).map_err(|fault| *fault),
+            );
+            ring.insert(name, key);
+        }
+        LoadedKeys { ring, known }
+    }
+
+    fn publish(&mut self, snapshot: Arc<Snapshot>) {
+        self.snapshot.store(snapshot);
+    }
+
+    fn meter(&mut self, meter: Meter) {
+        let metrics = &self.metrics;
+        match meter {
+            Meter::Probe { permission, found, took } => {
+                metrics.count_probe(permission, found);
+                metrics.observe_probe(permission, took);
+                if let Some(progress) = &mut self.progress {
+                    progress();
+                }
+            }
+            Meter::Request { route, outcome, took } => metrics.count_request(route, outcome, took),
+            Meter::CanaryCreated { organization } => {
+                metrics.count_canary(&organization, CanaryEvent::Created)
+            }
+            Meter::CanaryDeleted { organization } => {
+                metrics.count_canary(&organization, CanaryEvent::Deleted)
+            }
+            Meter::CanaryAbandoned { organization } => {
+                metrics.count_canary(&organization, CanaryEvent::Abandoned)
+            }
+            Meter::Round { took, finished } => metrics.observe_round(took, finished),
+            Meter::RoundSkipped => metrics.count_skipped_round(),
+        }
+    }
+
+    fn tell(&mut self, notice: Notice) {
+        if notice.warning {
+            tracing::warn!("{}", notice.text);
+        } else {
+            tracing::info!("{}", notice.text);
+        }
+    }
+
+    fn store_failed(&mut self, fault: &StoreFault) {
+        self.metrics.count_store_error(fault.operation());
+        self.store_faults = self.store_faults.saturating_add(1);
+        // Said once, not with every batch that is tried again.
+        if self.store_faults == 1 {
+            tracing::error!("{fault}; nothing is created on the Hub until the store works again");
+        }
+        if self.store_faults == UNREADY_AFTER {
+            self.unready = self.ready.as_ref().map(|ready| ready.latch("store"));
+        }
+    }
+
+    fn store_works(&mut self) {
+        self.unready = None;
+        if std::mem::take(&mut self.store_faults) > 0 {
+            tracing::info!("the store works again");
+        }
+    }
+
+    fn round_ended(&mut self, report: Arc<Report>) {
+        let s = report.summary;
+        tracing::info!(
+            checks = s.checks,
+            ok = s.ok,
+            unexpected_grant = s.unexpected_grant,
+            unexpected_denial = s.unexpected_denial,
+            unknown = s.unknown,
+            "a round ended"
+        );
+        self.last_report = Some(report);
+    }
+
+    fn recovered(&mut self) {
+        self.journal = None;
+    }
+}

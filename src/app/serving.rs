@@ -1,0 +1,292 @@
+//! The daemon: started from a config file, reloaded by a signal or a request, stopped within its grace.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::access::TokenName;
+use crate::config::{Config, Server};
+use crate::logging::Scrub;
+use crate::metrics::Metrics;
+use crate::probe::Prober;
+use crate::report::Snapshot;
+use crate::round::drive::Driver;
+use crate::round::{Event, Mode};
+use crate::schedule::Classes;
+use crate::serve::{Access, Command, Limits, Readiness, Served};
+
+use super::clock::wall_now;
+use super::files::{Loaded, load_config, warnings};
+use super::outlet::Shown;
+use super::ticks::Ticks;
+use super::{Fault, REVISION, VERSION, ground, prober};
+
+/// A started daemon.
+pub struct Daemon {
+    /// Where it listens.
+    pub address: SocketAddr,
+    path: PathBuf,
+    read_only: bool,
+    config: Arc<ArcSwap<Config>>,
+    access: Arc<ArcSwap<Access>>,
+    prober: Arc<ArcSwap<Prober>>,
+    metrics: Metrics,
+    ready: Readiness,
+    events: mpsc::Sender<Event>,
+    commands: mpsc::Receiver<Command>,
+    ticks: Ticks,
+    serving: CancellationToken,
+    tasks: JoinSet<()>,
+    round_over: oneshot::Receiver<()>,
+}
+
+/// What may be seen and done at this address.
+fn access(server: &Server, address: SocketAddr) -> Access {
+    Access { page: server.open_page || address.ip().is_loopback(), lifecycle: server.lifecycle }
+}
+
+/// Refuses what would be silently less than what was asked for.
+fn refuse_unbuilt(config: &Config) -> Result<(), Fault> {
+    if config.server.web_config.is_some() {
+        return Err(Fault::Usage(
+            "server.web_config is not supported by this version: it would serve without the TLS and passwords that you ask for; remove it and listen on loopback behind a proxy".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+fn warn_of_config(loaded: &Loaded) {
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    for warning in warnings(&loaded.config) {
+        tracing::warn!("{warning}");
+    }
+    if !loaded.config.alerts.sinks.is_empty() {
+        tracing::warn!(
+            "alerts.sinks: this version delivers no alerts itself; let Prometheus alert on scopewatch_check_drift"
+        );
+    }
+}
+
+/// The metrics, with every series whose labels are known at 0.
+fn metrics_for(config: &Config) -> Metrics {
+    let metrics = Metrics::new(VERSION, REVISION);
+    metrics.set_organizations(&config.organizations.iter().map(|o| o.name.as_str()).collect::<Vec<_>>());
+    metrics.set_routes(crate::hub::routes::ALL);
+    metrics.config_reloaded(true, wall_now());
+    metrics
+}
+
+/// Starts the round loop, and closes the store after it.
+fn drive(driver: Driver<Shown>, tasks: &mut JoinSet<()>) -> oneshot::Receiver<()> {
+    let (over, round_over) = oneshot::channel();
+    tasks.spawn(async move {
+        let store = driver.store.clone();
+        drop(driver.run().await);
+        if let Ok(store) = Arc::try_unwrap(store) {
+            store.close().await;
+        }
+        // Whoever waits may have gone.
+        let _ = over.send(());
+    });
+    round_over
+}
+
+impl Daemon {
+    /// Builds everything, then starts it. Nothing is asked of the Hub before all that can fail has succeeded.
+    pub async fn start(path: &Path, read_only: bool, scrub: Scrub) -> Result<Daemon, Fault> {
+        let loaded = load_config(path)?;
+        refuse_unbuilt(&loaded.config)?;
+        warn_of_config(&loaded);
+        let config = loaded.config;
+        let listener = bind(config.server.listen).await?;
+        let address = listener.local_addr().map_err(|error| Fault::Internal(error.to_string()))?;
+        let metrics = metrics_for(&config);
+        let snapshot: Arc<ArcSwap<Snapshot>> = Arc::default();
+        let ready = Readiness::new();
+        let journal = ready.latch("journal");
+        let mode = Mode { read_only, one_shot: false };
+        let mut ground = ground(config.clone(), mode, scrub, metrics.clone(), snapshot.clone()).await?;
+        ground.outlet.journal = Some(journal);
+        ground.outlet.ready = Some(ready.clone());
+
+        let (events, inbox) = mpsc::channel(64);
+        let (command_sender, commands) = mpsc::channel(4);
+        let mut ticks = Ticks::start(events.clone()).await?;
+        let access = Arc::new(ArcSwap::from_pointee(access(&config.server, address)));
+        let served = Served {
+            snapshot,
+            metrics: metrics.clone(),
+            ready: ready.clone(),
+            access: access.clone(),
+            commands: command_sender,
+            now: Arc::new(wall_now),
+            limits: Limits::default(),
+        };
+        let live = ground.outlet.config.clone();
+        let prober = Arc::new(ArcSwap::from_pointee(ground.prober));
+        let driver = Driver {
+            engine: ground.engine,
+            prober: prober.clone(),
+            store: ground.store,
+            outlet: ground.outlet,
+            events: inbox,
+            began: ground.began,
+        };
+        let serving = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(crate::serve::run(listener, served, serving.clone()));
+        let round_over = drive(driver, &mut tasks);
+        ticks.follow(&config.schedule).await?;
+        if config.schedule.on_start {
+            // The loop was just started; its queue is empty.
+            let _ = events.send(Event::Due(Classes::ALL)).await;
+        }
+        tracing::info!(%address, version = VERSION, read_only, "scopewatch listens");
+        let path = path.to_owned();
+        Ok(Daemon {
+            address,
+            path,
+            read_only,
+            config: live,
+            access,
+            prober,
+            metrics,
+            ready,
+            events,
+            commands,
+            ticks,
+            serving,
+            tasks,
+            round_over,
+        })
+    }
+
+    /// Runs until `stop`, then ends within its grace: no new probe, nothing left half-way.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), Fault> {
+        let mut hangup = signal(SignalKind::hangup())
+            .map_err(|error| Fault::Internal(format!("no signal handler: {error}")))?;
+        tokio::pin!(stop);
+        loop {
+            tokio::select! {
+                () = &mut stop => break,
+                _ = hangup.recv() => {
+                    // Said in the log and in a metric by `reload` itself.
+                    let _ = self.reload().await;
+                }
+                Some(command) = self.commands.recv() => self.obey(command).await,
+                _ = &mut self.round_over => {
+                    return Err(Fault::Internal("the round loop ended by itself; see the log".to_owned()));
+                }
+            }
+        }
+        tracing::info!("stopping: no new probes, finishing what is under way");
+        self.ready.stop();
+        self.ticks.stop().await;
+        // The loop bounds its own end; a closed queue means that it has ended.
+        let _ = self.events.send(Event::Stop).await;
+        let _ = (&mut self.round_over).await;
+        self.serving.cancel();
+        while self.tasks.join_next().await.is_some() {}
+        tracing::info!("stopped");
+        Ok(())
+    }
+
+    async fn obey(&mut self, command: Command) {
+        match command {
+            Command::Reload(answer) => {
+                let result = self.reload().await.map_err(|fault| fault.to_string());
+                // The client may have gone.
+                let _ = answer.send(result);
+            }
+            Command::Probe { token, answer } => {
+                let _ = answer.send(self.probe(&token).await);
+            }
+        }
+    }
+
+    async fn probe(&self, token: &str) -> Result<(), String> {
+        let name = TokenName::new(token);
+        if self.config.load().token(&name).is_none() {
+            return Err(format!("there is no token '{token}' in the config"));
+        }
+        self.events.send(Event::Probe(name)).await.map_err(|_| "the daemon is stopping".to_owned())
+    }
+
+    /// Builds the new whole, then swaps. A bad file changes nothing but a metric and a log line.
+    async fn reload(&mut self) -> Result<(), Fault> {
+        let result = self.try_reload().await;
+        self.metrics.config_reloaded(result.is_ok(), wall_now());
+        match &result {
+            Ok(()) => tracing::info!("the config was reloaded"),
+            Err(fault) => tracing::error!("the config was not reloaded, the old one holds:\n{fault}"),
+        }
+        result
+    }
+
+    async fn try_reload(&mut self) -> Result<(), Fault> {
+        let loaded = load_config(&self.path)?;
+        let new = &loaded.config;
+        refuse_unbuilt(new)?;
+        let old = self.config.load_full();
+        if new.hub.endpoint != old.hub.endpoint {
+            return Err(Fault::Usage(
+                "hub.endpoint differs: tokens are bound to the Hub they were loaded for; restart to change it".to_owned(),
+            ));
+        }
+        if new.store != old.store || new.canary_key != old.canary_key {
+            return Err(Fault::Usage(
+                "store and canary_key cannot change while the daemon runs; restart to change them".to_owned(),
+            ));
+        }
+        if new.server.listen != old.server.listen {
+            tracing::warn!("server.listen differs; it takes effect at the next start");
+        }
+        let prober = prober(new, self.read_only)?;
+        warn_of_config(&loaded);
+        self.ticks.follow(&new.schedule).await?;
+        self.prober.store(Arc::new(prober));
+        self.access.store(Arc::new(access(&new.server, self.address)));
+        self.metrics
+            .set_organizations(&new.organizations.iter().map(|o| o.name.as_str()).collect::<Vec<_>>());
+        self.config.store(new.clone());
+        self.events
+            .send(Event::Configured(new.clone()))
+            .await
+            .map_err(|_| Fault::Internal("the round loop has ended".to_owned()))
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, Fault> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let why = match error.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                "the port is in use; stop what listens there, or choose another server.listen"
+            }
+            std::io::ErrorKind::PermissionDenied => {
+                "this user may not listen there; choose a port above 1023"
+            }
+            std::io::ErrorKind::AddrNotAvailable => "no interface of this machine has that address",
+            _ => "the system refuses it",
+        };
+        Fault::Usage(format!("cannot listen on {address}: {why}"))
+    })
+}
+
+/// Starts the daemon and runs it until `stop`.
+pub async fn serve(
+    path: &Path,
+    read_only: bool,
+    scrub: Scrub,
+    stop: impl Future<Output = ()>,
+) -> Result<(), Fault> {
+    Daemon::start(path, read_only, scrub).await?.run(stop).await
+}

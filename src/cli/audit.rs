@@ -1,0 +1,137 @@
+//! `audit`: one round now, the report, and an exit code for scripts.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::access::TokenName;
+use crate::app::{self, Fault, Once, Progress};
+use crate::config::Config;
+use crate::logging::Scrub;
+use crate::report::Report;
+
+use super::{ConfigArg, Exit, asked_to_stop, complain_mildly, matrix, say};
+
+#[derive(Debug, Args)]
+pub(super) struct AuditArgs {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// Only this token; may be given more than once.
+    #[arg(long, value_name = "NAME")]
+    token: Vec<String>,
+    /// How the report looks.
+    #[arg(long, value_enum, default_value_t = Shape::Table)]
+    format: Shape,
+    /// Where the report goes; stdout if not given.
+    #[arg(long, value_name = "PATH")]
+    output: Option<PathBuf>,
+    /// No unsafe method ever leaves the process; checks that need one are unknown.
+    #[arg(long)]
+    read_only: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Shape {
+    /// For people.
+    Table,
+    /// For scripts; the shape of the API.
+    Json,
+}
+
+pub(super) async fn run(args: AuditArgs, scrub: Scrub, progress: bool) -> Result<Exit, Fault> {
+    let loaded = app::load_config(&args.config.config)?;
+    for warning in &loaded.warnings {
+        complain_mildly(warning);
+    }
+    let config = loaded.config;
+    let only = named(&config, &args.token)?;
+    let once = Once { probe: true, only: only.clone(), read_only: args.read_only };
+    let bar = progress.then(|| progress_bar(&config, &only));
+    let ticking: Option<Progress> = bar.clone().map(|bar| -> Progress { Box::new(move || bar.inc(1)) });
+    let done = app::run_once(config.clone(), once, scrub, ticking, asked_to_stop()?).await;
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    let done = done?;
+    let Some(report) = done.report else {
+        return Err(Fault::Internal(
+            "the round was stopped before its end; what it had begun is cleaned up or in the journal"
+                .to_owned(),
+        ));
+    };
+    let text = match args.format {
+        Shape::Table => matrix::render(&config, &report, &done.snapshot.findings),
+        Shape::Json => {
+            let json = serde_json::to_string_pretty(report.as_ref())
+                .map_err(|error| Fault::Internal(format!("the report cannot be written ({error})")))?;
+            format!("{json}\n")
+        }
+    };
+    match &args.output {
+        None => {
+            say(&text)?;
+        }
+        Some(path) => {
+            std::fs::write(path, anstream::adapter::strip_str(&text).to_string()).map_err(|error| {
+                Fault::Usage(format!(
+                    "the report cannot be written to '{}' ({})",
+                    path.display(),
+                    error.kind()
+                ))
+            })?
+        }
+    }
+    Ok(exit(&report))
+}
+
+/// Drift before unknown: who sees both must act on the drift.
+fn exit(report: &Report) -> Exit {
+    let summary = report.summary;
+    if summary.unexpected_grant + summary.unexpected_denial > 0 {
+        Exit::Drift
+    } else if summary.unknown > 0 {
+        Exit::Unknown
+    } else {
+        Exit::Ok
+    }
+}
+
+/// The tokens of these names; a name that is not in the config is a mistake, never silently nothing.
+fn named(config: &Arc<Config>, names: &[String]) -> Result<Vec<TokenName>, Fault> {
+    names
+        .iter()
+        .map(|name| {
+            let token = TokenName::new(name);
+            if config.token(&token).is_some() {
+                return Ok(token);
+            }
+            let near = config
+                .tokens
+                .iter()
+                .map(|t| t.name.as_str())
+                .min_by_key(|known| strsim::damerau_levenshtein(name, known))
+                .map(|known| format!("; did you mean '{known}'?"));
+            Err(Fault::Usage(format!(
+                "--token: there is no token '{name}' in the config{}",
+                near.unwrap_or_default()
+            )))
+        })
+        .collect()
+}
+
+fn progress_bar(config: &Config, only: &[TokenName]) -> ProgressBar {
+    let checks: usize = config
+        .tokens
+        .iter()
+        .filter(|token| only.is_empty() || only.contains(&token.name))
+        .map(|token| token.checks.len())
+        .sum();
+    let bar = ProgressBar::with_draw_target(Some(checks as u64), ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("probing {wide_bar} {pos}/{len} checks, {elapsed}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(std::time::Duration::from_millis(200));
+    bar
+}

@@ -1,0 +1,120 @@
+//! `canaries`: the journal for people. List it, finish what is unfinished, close what only a person can judge.
+
+use std::fmt::Write;
+
+use clap::{Args, Subcommand};
+
+use crate::app::{self, Fault, Once};
+use crate::intent::Canary;
+use crate::logging::Scrub;
+
+use super::{ConfigArg, Exit, asked_to_stop, counted, say};
+
+#[derive(Debug, Args)]
+pub(super) struct CanariesArgs {
+    #[command(flatten)]
+    config: ConfigArg,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Shows the journal, newest first. Works beside a running daemon.
+    List {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Looks at every unfinished canary now, and deletes what is proven ours.
+    Sweep,
+    /// Closes a quarantined canary after you have looked at it on the Hub.
+    Close {
+        /// The number that `list` shows.
+        id: i64,
+    },
+    /// Clears the breaker after an accident, so that canaries are made again.
+    Unlatch,
+}
+
+pub(super) async fn run(args: CanariesArgs, scrub: Scrub) -> Result<Exit, Fault> {
+    let config = app::load_config(&args.config.config)?.config;
+    match args.action {
+        Action::List { json } => {
+            let canaries = app::list_canaries(&config).await?;
+            say(&if json { as_json(&canaries)? } else { listed(&canaries) })?;
+            Ok(left(&canaries))
+        }
+        Action::Sweep => {
+            let done = app::run_once(config, Once::default(), scrub, None, asked_to_stop()?).await?;
+            if done.unfinished.is_empty() {
+                return say("nothing is left: every canary is refused, or deleted and seen gone\n");
+            }
+            say(&listed(&done.unfinished))?;
+            Ok(Exit::Drift)
+        }
+        Action::Close { id } => {
+            app::close_canary(&config, id).await?;
+            say(&format!("canary {id} is closed\n"))
+        }
+        Action::Unlatch => {
+            let names = app::unlatch(&config).await?;
+            if names.is_empty() {
+                return say("no breaker was latched\n");
+            }
+            say(&format!("canaries are on again for {}\n", names.join(", ")))
+        }
+    }
+}
+
+fn left(canaries: &[Canary]) -> Exit {
+    if canaries.iter().any(Canary::unfinished) { Exit::Drift } else { Exit::Ok }
+}
+
+fn listed(canaries: &[Canary]) -> String {
+    if canaries.is_empty() {
+        return "no canary was ever planned\n".to_owned();
+    }
+    let mut text = String::new();
+    for canary in canaries {
+        let open = if canary.unfinished() { "unfinished" } else { "" };
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "{:>5}  {}  {:<11}  {:<10}  {:<7}  {}",
+            canary.id,
+            canary.planned_at,
+            canary.shown(),
+            open,
+            canary.kind,
+            canary.repo
+        );
+        let _ = writeln!(text, "       made with '{}': {}", canary.token, canary.note);
+    }
+    let unfinished = canaries.iter().filter(|canary| canary.unfinished()).count();
+    let _ = writeln!(text, "{}, {unfinished} unfinished", counted(canaries.len(), "intent"));
+    text
+}
+
+fn as_json(canaries: &[Canary]) -> Result<String, Fault> {
+    let shown: Vec<serde_json::Value> = canaries
+        .iter()
+        .map(|canary| {
+            serde_json::json!({
+                "id": canary.id,
+                "organization": canary.repo.namespace,
+                "repo": canary.repo.to_string(),
+                "type": canary.kind,
+                "token": canary.token,
+                "state": canary.shown(),
+                "journal_state": canary.state,
+                "unfinished": canary.unfinished(),
+                "planned_at": canary.planned_at,
+                "note": canary.note,
+            })
+        })
+        .collect();
+    serde_json::to_string_pretty(&serde_json::json!({ "schema": 1, "canaries": shown }))
+        .map(|json| format!("{json}\n"))
+        .map_err(|error| Fault::Internal(format!("the list cannot be written ({error})")))
+}

@@ -1,0 +1,254 @@
+//! The command line: what each command is called, takes and answers with its exit code.
+//!
+//! Results go to stdout, everything else to stderr. Secrets are never accepted as arguments.
+
+mod audit;
+mod canaries;
+#[cfg(feature = "simulator")]
+mod demo;
+#[cfg(feature = "simulator")]
+mod hub;
+mod matrix;
+
+use std::future::Future;
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::app::{self, Fault};
+use crate::logging::{self, Format, Level, Scrub};
+
+/// What the process answers with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// All is well.
+    Ok = 0,
+    /// Drift, or something is left.
+    Drift = 1,
+    /// Usage, config, secrets' places, store or port.
+    Usage = 2,
+    /// Nothing unexpected, but something unknown.
+    Unknown = 3,
+    /// A fault of ours.
+    Internal = 4,
+}
+
+/// Shows what an organization's Hugging Face access tokens can really do.
+#[derive(Debug, Parser)]
+#[command(name = "scopewatch", version, max_term_width = 100, propagate_version = true)]
+struct Cli {
+    #[command(flatten)]
+    talk: Talk,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct Talk {
+    /// What a line of the log looks like.
+    #[arg(long, global = true, value_name = "text|json", default_value = "text", value_parser = word::<Format>)]
+    log_format: Format,
+    /// The least important log lines that are shown: error, warn, info, debug, trace.
+    #[arg(long, global = true, value_name = "LEVEL", value_parser = word::<Level>)]
+    log_level: Option<Level>,
+    /// Only errors in the log, and no progress bar.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// More of the log; twice for everything.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Debug, Args)]
+struct ConfigArg {
+    /// The config file; `scopewatch schema` and config/scopewatch.yaml say what may stand in it.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The daemon: probes on its schedules and serves metrics, API and page.
+    Serve {
+        #[command(flatten)]
+        config: ConfigArg,
+        /// No unsafe method ever leaves the process; checks that need one are unknown.
+        #[arg(long)]
+        read_only: bool,
+    },
+    /// One round now, a report, and the end. Exit 0 all ok, 1 drift, 2 usage or config, 3 something unknown.
+    Audit(audit::AuditArgs),
+    /// Validates a config: every mistake at once. Touches no network.
+    Check {
+        #[command(flatten)]
+        config: ConfigArg,
+    },
+    /// The journal of canaries. Exit 0, 1 if something is left, 2 usage or config.
+    Canaries(canaries::CanariesArgs),
+    /// Everything in one process on an embedded Hub: a token is widened, found, narrowed again.
+    #[cfg(feature = "simulator")]
+    Demo(demo::DemoArgs),
+    /// The simulated Hub alone.
+    #[cfg(feature = "simulator")]
+    Hub(hub::HubArgs),
+    /// The JSON Schema of the config.
+    Schema,
+    /// Completions for a shell.
+    Completions {
+        /// bash, elvish, fish, powershell or zsh.
+        shell: clap_complete::Shell,
+    },
+    /// The manual page.
+    Man,
+}
+
+/// Reads one of a closed list of words.
+fn word<T: std::str::FromStr<Err = ()>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|()| "not one of the words that may stand here".to_owned())
+}
+
+/// Everything: arguments, log, runtime, command, exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers, not mistakes. A closed pipe is nobody's mistake either.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8));
+        }
+    };
+    let scrub = Scrub::new();
+    if let Err(error) = start_log(&cli, scrub.clone()) {
+        complain(&error);
+        return ExitCode::from(Exit::Internal as u8);
+    }
+    let exit = match run(cli, scrub.clone()) {
+        Ok(exit) => exit,
+        Err(fault) => {
+            complain(&scrub.clean(&fault.to_string()));
+            match fault {
+                Fault::Usage(_) => Exit::Usage,
+                Fault::Internal(_) => Exit::Internal,
+            }
+        }
+    };
+    ExitCode::from(exit as u8)
+}
+
+fn start_log(cli: &Cli, scrub: Scrub) -> Result<(), String> {
+    // A person at a terminal reads the result, not the log; the daemon's log is all there is to read.
+    let usual = if matches!(cli.command, Command::Serve { .. }) { Level::Info } else { Level::Error };
+    let level = cli.talk.log_level.unwrap_or(match (cli.talk.quiet, cli.talk.verbose) {
+        (true, _) => Level::Error,
+        (false, 0) => usual,
+        (false, 1) => Level::Debug,
+        (false, _) => Level::Trace,
+    });
+    let color = anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never;
+    logging::start(cli.talk.log_format, level, color, scrub).map_err(|error| error.to_string())
+}
+
+fn run(cli: Cli, scrub: Scrub) -> Result<Exit, Fault> {
+    let progress = !cli.talk.quiet && io::stderr().is_terminal();
+    match cli.command {
+        Command::Serve { config, read_only } => block_on(async move {
+            app::serve(&config.config, read_only, scrub, asked_to_stop()?).await.map(|()| Exit::Ok)
+        }),
+        Command::Audit(args) => block_on(audit::run(args, scrub, progress)),
+        Command::Check { config } => check(&config.config),
+        Command::Canaries(args) => block_on(canaries::run(args, scrub)),
+        #[cfg(feature = "simulator")]
+        Command::Demo(args) => block_on(demo::run(args, scrub)),
+        #[cfg(feature = "simulator")]
+        Command::Hub(args) => block_on(hub::run(args)),
+        Command::Schema => say(&format!("{:#}\n", crate::config::schema())),
+        Command::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "scopewatch", &mut text);
+            say(&String::from_utf8_lossy(&text))
+        }
+        Command::Man => man(),
+    }
+}
+
+fn check(path: &std::path::Path) -> Result<Exit, Fault> {
+    let loaded = app::load_config(path)?;
+    for warning in &loaded.warnings {
+        complain_mildly(warning);
+    }
+    let config = &loaded.config;
+    let checks: usize = config.tokens.iter().map(|token| token.checks.len()).sum();
+    say(&format!(
+        "{} is valid: {}, {}, {}\n",
+        path.display(),
+        counted(config.organizations.len(), "organization"),
+        counted(config.tokens.len(), "token"),
+        counted(checks, "check"),
+    ))
+}
+
+fn man() -> Result<Exit, Fault> {
+    let mut text = Vec::new();
+    clap_mangen::Man::new(Cli::command())
+        .render(&mut text)
+        .map_err(|error| Fault::Internal(format!("the manual cannot be made ({error})")))?;
+    say(&String::from_utf8_lossy(&text))
+}
+
+/// Runs a command on the runtime.
+fn block_on(command: impl Future<Output = Result<Exit, Fault>>) -> Result<Exit, Fault> {
+    crate::probe::install_crypto();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .worker_threads(2)
+        .build()
+        .map_err(|error| Fault::Internal(format!("no runtime can be started ({error})")))?;
+    let result = runtime.block_on(command);
+    // A read that hangs on a dead disk must not keep the process.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    result
+}
+
+/// Ends when somebody wants the process to end: SIGTERM, or Ctrl-C.
+fn asked_to_stop() -> Result<impl Future<Output = ()>, Fault> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let handler = |kind| signal(kind).map_err(|error| Fault::Internal(format!("no signal handler: {error}")));
+    let (mut term, mut interrupt) = (handler(SignalKind::terminate())?, handler(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// "1 token", "2 tokens".
+fn counted(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+/// Writes a result. A reader that has gone away is no fault.
+fn say(text: &str) -> Result<Exit, Fault> {
+    let mut out = anstream::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(Exit::Ok),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Ok),
+        Err(error) => Err(Fault::Internal(format!("the result cannot be written ({})", error.kind()))),
+    }
+}
+
+/// Says what went wrong. Where even that cannot be written, the exit code has to do.
+fn complain(text: &str) {
+    let text = text.trim_end();
+    // Mistakes of a config are many lines and begin with the word themselves.
+    let lead = if text.starts_with("error") { "" } else { "error: " };
+    let _ = writeln!(anstream::stderr(), "{lead}{text}");
+}
+
+fn complain_mildly(text: &str) {
+    let lead = if text.starts_with("warning") { "" } else { "warning: " };
+    let _ = writeln!(anstream::stderr(), "{lead}{text}");
+}
