@@ -46,6 +46,9 @@ pub enum Fault {
     /// Ours. Exit code 4.
     #[error("{0}")]
     Internal(String),
+    /// Somebody ended it before its end (SIGTERM, Ctrl-C). Exit code 130, as shells have it.
+    #[error("{0}")]
+    Interrupted(String),
 }
 
 impl From<StoreFault> for Fault {
@@ -199,7 +202,7 @@ pub async fn run_once(
     };
     let outlet = tokio::select! {
         outlet = run => outlet,
-        () = stopping => return Err(Fault::Internal("stopped".to_owned())),
+        () = stopping => return Err(Fault::Interrupted("stopped".to_owned())),
     };
     let unfinished = store.all_canaries(10_000).await?.into_iter().filter(Canary::unfinished).collect();
     if let Ok(store) = Arc::try_unwrap(store) {

@@ -56,7 +56,7 @@ pub(super) async fn run(args: AuditArgs, scrub: Scrub, progress: bool) -> Result
     }
     let done = done?;
     let Some(report) = done.report else {
-        return Err(Fault::Internal(
+        return Err(Fault::Interrupted(
             "the round was stopped before its end; what it had begun is cleaned up or in the journal"
                 .to_owned(),
         ));

@@ -34,6 +34,8 @@ pub enum Exit {
     Unknown = 3,
     /// A fault of ours.
     Internal = 4,
+    /// Ended from outside before its end.
+    Interrupted = 130,
 }
 
 /// Shows what an organization's Hugging Face access tokens can really do.
@@ -132,6 +134,7 @@ pub fn main() -> ExitCode {
             match fault {
                 Fault::Usage(_) => Exit::Usage,
                 Fault::Internal(_) => Exit::Internal,
+                Fault::Interrupted(_) => Exit::Interrupted,
             }
         }
     };

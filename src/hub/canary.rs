@@ -317,7 +317,10 @@ pub fn after_sight(
             canary.next_at = match canary.state {
                 // One look is owed after a refusal, not a siege.
                 CanaryState::Refused if canary.looks >= 3 => None,
-                CanaryState::Gone => Some(now + RECHECKS[0]),
+                // Tried again every hour, until the last check would have been.
+                CanaryState::Gone => {
+                    Some(now + RECHECKS[0]).filter(|at| *at <= gone_at(canary, now) + RECHECKS[2])
+                }
                 _ => Some(next_look(canary, now, rules)),
             };
             ("looked: nothing can be said", Next::Rest)
@@ -362,11 +365,16 @@ fn after_presence(
     }
 }
 
+/// When its absence was proven.
+fn gone_at(canary: &Canary, now: Timestamp) -> Timestamp {
+    canary.absences.last().copied().unwrap_or(now)
+}
+
 fn after_absence(canary: &mut Canary, listed_absent: bool, now: Timestamp, rules: Rules) -> Event {
     match canary.state {
         CanaryState::Gone => {
             // Each later check pushes the next one out; after the last nothing is owed.
-            let since = canary.absences.last().copied().unwrap_or(now);
+            let since = gone_at(canary, now);
             canary.next_at = RECHECKS.iter().map(|after| since + *after).find(|at| *at > now);
             return "looked: still gone";
         }
