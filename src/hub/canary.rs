@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use crate::access::{RepoName, RepoType, TokenName};
+use crate::access::{RepoName, RepoType, TokenName, UnknownReason};
 use crate::exchange::{Answer, Failure};
 use crate::intent::{Canary, CanaryState, DeleteAttempt, DeleteOutcome, Deleter, ShownState};
 use crate::moment::Timestamp;
@@ -28,6 +28,8 @@ const SKEW: Duration = Duration::from_secs(60);
 /// Pauses before the first looks: two, ten and sixty seconds after the answer. Later ones are [`LOOK_EVERY`] apart.
 const PAUSES: [Duration; 3] = [Duration::from_secs(2), Duration::from_secs(8), Duration::from_secs(50)];
 const LOOK_EVERY: Duration = Duration::from_secs(300);
+/// Beside two horizons: how long is looked for somebody who can see.
+const BLIND_PATIENCE: Duration = Duration::from_secs(24 * 3600);
 /// Checks of what is already proven gone: an hour, a day and a week after.
 const RECHECKS: [Duration; 3] =
     [Duration::from_secs(3600), Duration::from_secs(24 * 3600), Duration::from_secs(7 * 24 * 3600)];
@@ -312,6 +314,14 @@ pub fn after_sight(
         }
         Sight::Moved => {
             (quarantine(canary, "somebody renamed or moved it; delete it by hand and close it"), Next::Rest)
+        }
+        Sight::Blind(UnknownReason::NoControl)
+            if canary.unfinished() && now >= last_send(canary) + rules.horizon * 2 + BLIND_PATIENCE =>
+        {
+            // Everybody who may be asked answers, and from none of them does "not found" mean anything.
+            let note = "no token can see whether it is there; look for it by hand and close it, and give the \
+                        organization a janitor that can see";
+            (quarantine(canary, note), Next::Rest)
         }
         Sight::Blind(_) => {
             canary.next_at = match canary.state {

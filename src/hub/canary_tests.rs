@@ -7,6 +7,21 @@ use crate::access::DenyReason;
 use crate::access::UnknownReason;
 use crate::exchange::Credential;
 
+#[test]
+fn what_nobody_can_see_is_given_to_a_person_after_a_day() {
+    let patience = RULES.horizon.as_secs() * 2 + 24 * 3600;
+    for (seconds, why, state) in [
+        (patience - 1, UnknownReason::NoControl, CanaryState::Unknown),
+        (patience, UnknownReason::HubError, CanaryState::Unknown),
+        (patience, UnknownReason::NoControl, CanaryState::Quarantined),
+    ] {
+        let mut canary = fresh();
+        after_create(&mut canary, &CreateHeard::Ambiguous(UnknownReason::Timeout), T0, RULES);
+        look(&mut canary, &Sight::Blind(why), seconds);
+        assert_eq!(canary.state, state, "{why} after {seconds} s");
+    }
+}
+
 #[path = "canary_properties_tests.rs"]
 mod properties;
 

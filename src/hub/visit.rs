@@ -88,7 +88,8 @@ impl Visit {
             (false, true) => Stage::Commits,
             (false, false) => Stage::First,
         };
-        let sight = Sight::Blind(UnknownReason::NoControl);
+        // Nobody to ask: their tokens may come back.
+        let sight = Sight::Blind(UnknownReason::TokenInvalid);
         Visit { repo, kind, observers, at: 0, stage, with_listing, described: Identity::default(), sight }
     }
 
