@@ -357,11 +357,12 @@ impl Engine {
         })
     }
 
-    /// Whether anything unfinished will still be looked at.
-    pub(super) fn canaries_open(&self) -> bool {
-        self.canaries
-            .values()
-            .any(|live| live.busy || (live.canary.unfinished() && live.canary.next_at.is_some()))
+    /// Whether anything unfinished is under way or will be looked at within this time.
+    pub(super) fn canaries_open(&self, within: Duration, now: Moment) -> bool {
+        let until = now.wall + within;
+        self.canaries.values().any(|live| {
+            live.busy || (live.canary.unfinished() && live.canary.next_at.is_some_and(|at| at <= until))
+        })
     }
 
     /// Whether an unfinished canary of the journal was not yet looked at.

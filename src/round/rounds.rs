@@ -265,10 +265,11 @@ impl Engine {
     fn end_checks(&mut self, now: Moment) {
         let horizon = self.config.hub.in_flight_horizon;
         let short = horizon <= Duration::from_secs(10);
-        if self.mode.one_shot && short && self.canaries_open() {
+        let patience = horizon * 2 + Duration::from_secs(15);
+        if self.mode.one_shot && short && self.canaries_open(patience, now) {
             if let Some(round) = &mut self.round {
                 round.phase = Phase::CleanUp;
-                round.clean_up_until = now.mono + horizon * 2 + Duration::from_secs(15);
+                round.clean_up_until = now.mono + patience;
             }
         } else {
             self.end_round(now);
@@ -276,8 +277,8 @@ impl Engine {
     }
 
     fn step_clean_up(&mut self, now: Moment) -> bool {
-        let over = self.round.as_ref().is_some_and(|round| now.mono >= round.clean_up_until);
-        if over || !self.canaries_open() {
+        let until = self.round.as_ref().map_or(now.mono, |round| round.clean_up_until);
+        if now.mono >= until || !self.canaries_open(until - now.mono, now) {
             self.end_round(now);
             return true;
         }
