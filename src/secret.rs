@@ -36,13 +36,13 @@ pub const SECRET_LIMIT: usize = 64 * 1024;
 /// What is wrong with a secret. Finishes the sentence "the secret …".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SecretFault {
-    #[error("does not exist")]
+    #[error("does not exist; create it, or correct where it lies in the config")]
     Missing,
-    #[error("cannot be read")]
+    #[error("cannot be read; let this user read it")]
     Unreadable,
-    #[error("is not a regular file")]
+    #[error("is not a regular file; name a file")]
     NotAFile,
-    #[error("is empty")]
+    #[error("is empty; put the token into it")]
     Empty,
     #[error("is larger than 64 KiB")]
     TooLarge,

@@ -25,9 +25,8 @@ const CONFIG_LIMIT: u64 = 16 * 1024 * 1024;
 
 /// Reads and validates a config file with everything that it includes.
 pub fn load_config(path: &Path) -> Result<Loaded, Fault> {
-    let text = read_text(path).map_err(|why| {
-        Fault::Usage(format!("the config file '{}' {why}; name one with --config", path.display()))
-    })?;
+    let text =
+        read_text(path).map_err(|why| Fault::Usage(format!("the config file '{}' {why}", path.display())))?;
     let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
     let name = path.display().to_string();
     let parsed = config::parse(Source { name: &name, text: &text }, &RealDisk { folder })
@@ -37,15 +36,17 @@ pub fn load_config(path: &Path) -> Result<Loaded, Fault> {
 
 fn read_text(path: &Path) -> Result<String, String> {
     let why = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => "does not exist".to_owned(),
-        io::ErrorKind::PermissionDenied => "may not be read by this user".to_owned(),
-        io::ErrorKind::InvalidData => "is not UTF-8 text".to_owned(),
-        io::ErrorKind::IsADirectory => "is a directory".to_owned(),
+        io::ErrorKind::NotFound => "does not exist; name another with --config".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "may not be read by this user; change its mode or owner".to_owned()
+        }
+        io::ErrorKind::InvalidData => "is not UTF-8 text; save it as such".to_owned(),
+        io::ErrorKind::IsADirectory => "is a directory; name the file in it".to_owned(),
         kind => format!("cannot be read ({kind})"),
     };
     let file = File::open(path).map_err(why)?;
     if file.metadata().map_err(why)?.is_dir() {
-        return Err("is a directory".to_owned());
+        return Err("is a directory; name the file in it".to_owned());
     }
     let mut text = String::new();
     file.take(CONFIG_LIMIT + 1).read_to_string(&mut text).map_err(why)?;

@@ -222,12 +222,13 @@ pub async fn list_canaries(config: &Config) -> Result<Vec<Canary>, Fault> {
 /// A person closes a quarantined canary, by the number that `canaries list` shows.
 pub async fn close_canary(config: &Config, id: i64) -> Result<(), Fault> {
     let store = open_store(config, store::Mode::Write).await?;
+    let rules = crate::hub::canary::Rules { horizon: config.hub.in_flight_horizon };
     let found = store.all_canaries(1_000_000).await?.into_iter().find(|canary| canary.id == id);
     let result = match found {
         None => Err(Fault::Usage(format!("there is no canary {id}; see `scopewatch canaries list`"))),
-        Some(canary) if canary.state != crate::intent::CanaryState::Quarantined => {
+        Some(canary) if !crate::hub::canary::may_close(&canary, wall_now(), rules) => {
             Err(Fault::Usage(format!(
-                "canary {id} is not in quarantine but {}; only a quarantined one is closed by a person",
+                "canary {id} is {}; a person closes only what is in quarantine, or what is still unknown after its horizon (hub.in_flight_horizon)",
                 canary.state
             )))
         }

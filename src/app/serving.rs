@@ -274,7 +274,9 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, Fault> {
             std::io::ErrorKind::PermissionDenied => {
                 "this user may not listen there; choose a port above 1023"
             }
-            std::io::ErrorKind::AddrNotAvailable => "no interface of this machine has that address",
+            std::io::ErrorKind::AddrNotAvailable => {
+                "no interface of this machine has that address; choose another server.listen"
+            }
             _ => "the system refuses it",
         };
         Fault::Usage(format!("cannot listen on {address}: {why}"))

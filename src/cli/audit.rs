@@ -1,16 +1,17 @@
 //! `audit`: one round now, the report, and an exit code for scripts.
 
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::access::TokenName;
+use crate::access::{TokenName, Verdict};
 use crate::app::{self, Fault, Once, Progress};
 use crate::config::Config;
 use crate::logging::Scrub;
-use crate::report::Report;
+use crate::report::{Finding, FindingKind, Report};
 
 use super::{ConfigArg, Exit, asked_to_stop, complain_mildly, matrix, say};
 
@@ -47,6 +48,9 @@ pub(super) async fn run(args: AuditArgs, scrub: Scrub, progress: bool) -> Result
     }
     let config = loaded.config;
     let only = named(&config, &args.token)?;
+    if let Some(path) = &args.output {
+        writable(path)?;
+    }
     let once = Once { probe: true, only: only.clone(), read_only: args.read_only };
     let bar = progress.then(|| progress_bar(&config, &only));
     let ticking: Option<Progress> = bar.clone().map(|bar| -> Progress { Box::new(move || bar.inc(1)) });
@@ -69,6 +73,9 @@ pub(super) async fn run(args: AuditArgs, scrub: Scrub, progress: bool) -> Result
             format!("{json}\n")
         }
     };
+    if args.format == Shape::Json || args.output.is_some() {
+        tell_apart(&report, &done.snapshot.findings);
+    }
     match &args.output {
         None => {
             say(&text)?;
@@ -84,6 +91,32 @@ pub(super) async fn run(args: AuditArgs, scrub: Scrub, progress: bool) -> Result
         }
     }
     Ok(exit(&report))
+}
+
+/// Whether the report can be written where it is to go: asked before anything is done on the Hub.
+fn writable(path: &Path) -> Result<(), Fault> {
+    let opened = std::fs::OpenOptions::new().create(true).append(true).open(path);
+    opened.map(|_| ()).map_err(|error| {
+        let why = match error.kind() {
+            ErrorKind::NotFound => {
+                "its directory does not exist; create it, or name another --output".to_owned()
+            }
+            ErrorKind::IsADirectory => "it is a directory; name a file".to_owned(),
+            kind => format!("{kind}; name another --output"),
+        };
+        Fault::Usage(format!("the report cannot be written to '{}': {why}", path.display()))
+    })
+}
+
+/// Where the report itself is for a program, a person still gets the sentences.
+fn tell_apart(report: &Report, findings: &[Finding]) {
+    for result in report.results.iter().filter(|result| result.verdict != Verdict::Ok) {
+        complain_mildly(&result.explanation);
+    }
+    for finding in findings.iter().filter(|f| f.resolved_at.is_none() && f.kind == FindingKind::TokenUnusable)
+    {
+        complain_mildly(&finding.detail);
+    }
 }
 
 /// Drift before unknown: who sees both must act on the drift.

@@ -125,11 +125,19 @@ fn last_send(canary: &Canary) -> Timestamp {
     canary.deletes.iter().filter(|d| !is_over(d)).map(|d| d.at).fold(posted, Timestamp::max)
 }
 
+/// From when on absence counts: every request of ours is over. A creation that nobody answered is given ten
+/// seconds at least, the time of its second look, however short the horizon.
+fn settled_at(canary: &Canary, rules: Rules) -> Timestamp {
+    let posted = canary.given_up_at.map(|at| at + rules.horizon.max(PAUSES[0] + PAUSES[1]));
+    let others = last_send(canary) + rules.horizon;
+    posted.map_or(others, |at| at.max(others))
+}
+
 /// When to look next: by the timetable, at the end of the horizon, or at the earliest moment at which a second
 /// sighting of absence would be a proof; whichever comes first after `now`. Between an acknowledged deletion that
 /// was seen to be true and its proof there is nothing to look for.
 fn next_look(canary: &Canary, now: Timestamp, rules: Rules) -> Timestamp {
-    let settled = last_send(canary) + rules.horizon;
+    let settled = settled_at(canary, rules);
     let proof = canary.absences.first().map(|first| settled.max(*first + rules.spacing()));
     if let Some(proof) = proof.filter(|at| *at > now && canary.shown() == ShownState::Deleted) {
         return proof;
@@ -346,7 +354,8 @@ fn after_presence(
     now: Timestamp,
     rules: Rules,
 ) -> (Event, Next) {
-    if canary.state == CanaryState::Gone {
+    // What was never seen before may have landed after all; what was seen and gone must not come back.
+    if canary.state == CanaryState::Gone && canary.repo_id.is_some() {
         return (quarantine(canary, "it is there again after it was proven gone"), Next::Rest);
     }
     if let Proof::Foreign(why) = prove(canary, identity, signed, rules) {
@@ -396,12 +405,12 @@ fn after_absence(canary: &mut Canary, listed_absent: bool, now: Timestamp, rules
         _ => {}
     }
     canary.absences.push(now);
-    let settled = now >= last_send(canary) + rules.horizon;
+    let settled = now >= settled_at(canary, rules);
     let spaced = canary.absences.first().is_some_and(|first| now >= *first + rules.spacing());
     if settled && spaced && listed_absent {
         become_state(canary, CanaryState::Gone, "proven absent");
         canary.absences = vec![now];
-        canary.next_at = canary.repo_id.as_ref().map(|_| now + RECHECKS[0]);
+        canary.next_at = Some(now + RECHECKS[0]);
         return "gone";
     }
     canary.next_at = Some(next_look(canary, now, rules));
@@ -410,7 +419,7 @@ fn after_absence(canary: &mut Canary, listed_absent: bool, now: Timestamp, rules
 
 /// Whether a sighting of absence now could be the proof, so that the listing is worth asking.
 pub fn proof_is_due(canary: &Canary, now: Timestamp, rules: Rules) -> bool {
-    now >= last_send(canary) + rules.horizon
+    now >= settled_at(canary, rules)
         && canary.absences.first().is_some_and(|first| now >= *first + rules.spacing())
 }
 
@@ -488,7 +497,17 @@ fn read_delete(outcome: &Result<Answer, Failure>) -> DeleteOutcome {
     }
 }
 
-/// A person closes a quarantined canary.
+/// Whether a person may close it: it is in quarantine, or nobody could tell what became of it although every
+/// request of ours is over.
+pub fn may_close(canary: &Canary, now: Timestamp, rules: Rules) -> bool {
+    match canary.state {
+        CanaryState::Quarantined => true,
+        CanaryState::Unknown | CanaryState::DelUnknown => now >= settled_at(canary, rules),
+        _ => false,
+    }
+}
+
+/// A person closes a canary.
 pub fn close(canary: &mut Canary) -> Event {
     become_state(canary, CanaryState::Gone, "closed by a person");
     canary.next_at = None;

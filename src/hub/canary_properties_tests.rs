@@ -114,10 +114,12 @@ fn what_is_gone_is_checked_after_an_hour_a_day_and_a_week_and_then_no_more() {
 }
 
 #[test]
-fn what_never_was_there_is_not_checked_again() {
+fn what_was_never_seen_is_checked_again_and_deleted_if_it_landed_after_all() {
     let mut canary = Canary { state: CanaryState::Unknown, absences: vec![after(800)], ..fresh() };
     look(&mut canary, &Sight::Absent { listed_absent: true }, 1000);
-    assert_eq!((canary.state, canary.next_at), (CanaryState::Gone, None));
+    assert_eq!((canary.state, canary.next_at), (CanaryState::Gone, Some(after(4600))));
+    let (_, next) = look(&mut canary, &present(ours()), 4600);
+    assert_eq!((canary.state, next), (CanaryState::Created, Next::Delete(Deleter::Probed)));
 }
 
 /// One thing that may happen to a canary.

@@ -370,7 +370,10 @@ fn the_timetable_of_looks() {
     assert_eq!(next_look(&canary, after(901), RULES), after(955));
     let short = Rules { horizon: Duration::from_secs(1) };
     canary.absences = vec![after(2)];
-    assert_eq!(next_look(&canary, after(2), short), after(3));
+    // However short the horizon, a creation that nobody answered is looked for once more after ten seconds.
+    assert_eq!(next_look(&canary, after(2), short), after(10));
+    let deleted = Canary { given_up_at: None, ..canary.clone() };
+    assert_eq!(next_look(&deleted, after(2), short), after(3));
     assert_eq!((RULES.spacing(), short.spacing()), (Duration::from_secs(60), Duration::from_secs(1)));
 }
 

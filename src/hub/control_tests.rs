@@ -144,7 +144,8 @@ fn capability_needs_a_sight_and_a_whoami_without_restrictions() {
     assert!(!capable(&control, Some(&member("read", &[])), "acme", Some("g1")));
     assert!(!capable(&control, Some(&member("no_access", &[])), "acme", None));
     assert!(!capable(&control, Some(&member("admin", &["ip"])), "acme", None));
-    assert!(!capable(&control, Some(&member("admin", &[])), "other", None));
+    assert!(capable(&control, Some(&member("admin", &[])), "not-shown", None));
+    assert!(!capable(&control, Some(&member("admin", &[])), "not-shown", Some("g1")));
     assert!(!capable(&control, None, "acme", None));
     let in_group = Control {
         seen: vec![Seen { group: Some("g1".into()), ..control.seen[0].clone() }],

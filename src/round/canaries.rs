@@ -53,8 +53,6 @@ fn accident(canary: &Canary, sight: &Sight, signed: bool, rules: Rules) -> Optio
 
 /// A check waits so long for its canary after an answer that left things open: two looks.
 const LOOKS_OF_A_CHECK: Duration = Duration::from_millis(10_500);
-/// And so long for the clean-up of one that is known to be there.
-const CLEAN_UP_OF_A_CHECK: Duration = Duration::from_secs(30);
 /// Keys are read again between rounds at most this often.
 const KEYS_AGAIN: Duration = Duration::from_secs(30);
 
@@ -77,18 +75,17 @@ impl Live {
         }
     }
 
-    /// Whether the check that made it should be told what is known by now.
+    /// Whether the check that made it should be told what is known by now: nothing of it is under way, and the
+    /// time of two looks has passed or the next one lies beyond it.
     pub(super) fn waited_enough(&self, now: Moment) -> bool {
-        self.patience_ends().is_some_and(|ends| now.mono >= ends) && !self.busy
+        let Some(ends) = self.patience_ends() else { return false };
+        let next = self.canary.next_at.map(|at| now.mono + at.since(now.wall));
+        !self.busy && (now.mono >= ends || next.is_none_or(|next| next > ends))
     }
 
     fn patience_ends(&self) -> Option<Duration> {
-        let patience = match self.heard.as_ref()? {
-            CreateHeard::Created { .. } => CLEAN_UP_OF_A_CHECK,
-            _ if self.canary.repo_id.is_some() => CLEAN_UP_OF_A_CHECK,
-            _ => LOOKS_OF_A_CHECK,
-        };
-        Some(self.answered_at? + patience)
+        self.heard.as_ref()?;
+        Some(self.answered_at? + LOOKS_OF_A_CHECK)
     }
 }
 

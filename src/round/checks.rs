@@ -137,7 +137,9 @@ impl Engine {
     fn may_start(&self, check: &Check, now: Moment) -> Result<(), Start> {
         let state = self.tokens.get(&check.token);
         if let Some(Err(fault)) = state.and_then(|state| state.key.as_ref()) {
-            return Err(Start::Not(UnknownReason::TokenInvalid, format!("its secret {fault}")));
+            let place = self.config.token(&check.token).map(|token| token.secret.to_string());
+            let sentence = format!("its secret ({}) {fault}", place.unwrap_or_default());
+            return Err(Start::Not(UnknownReason::TokenInvalid, sentence));
         }
         if state.is_some_and(|state| state.spent) {
             return Err(Start::Not(
@@ -201,10 +203,13 @@ impl Engine {
     }
 
     /// Puts a check back: what it needs is held by another.
-    pub(super) fn block_check(&mut self, at: usize) {
+    pub(super) fn block_check(&mut self, at: usize, why: String) {
         if let Some(round) = &mut self.round {
             round.active.remove(&at);
             round.blocked.push(at);
+            if let Some(job) = round.jobs.get_mut(at) {
+                job.why = why;
+            }
         }
     }
 
@@ -423,10 +428,6 @@ pub(super) fn creation_access(heard: &CreateHeard, proved_present: bool) -> Acce
         CreateHeard::Ambiguous(_) if proved_present => Access::Allowed,
         heard => heard.access(),
     }
-}
-
-pub(super) fn explain_cap() -> String {
-    "creations of this user are used up or held (max_creations_per_day, unresolved canaries, or the Hub's own cap); it is tried again in a later round".to_owned()
 }
 
 /// Why a check does not start now.

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::access::{Access, Check, RepoType, TokenName, UnknownReason};
+use crate::access::{Access, Check, RepoType, Target, TokenName, UnknownReason};
 use crate::exchange::{Credential, Exchange};
 use crate::hub::canary;
 use crate::hub::classify::{self, CreateHeard, is_object_id};
 use crate::hub::routes;
-use crate::intent::CanaryState;
+use crate::intent::{Canary, CanaryState};
 use crate::moment::Moment;
 use crate::store::{Creation, Pause, Write};
 
@@ -50,8 +50,8 @@ impl Engine {
             }
         };
         let user = self.user_of(&Credential::Token(check.token.clone()));
-        if self.creation_must_wait(check, &user, now) {
-            return self.block_check(at);
+        if let Some(why) = self.creation_must_wait(check, &user, now) {
+            return self.block_check(at, why);
         }
         self.plan_canary(at, check, kind, group, user, now);
     }
@@ -65,24 +65,14 @@ impl Engine {
     ) -> Result<Option<String>, (UnknownReason, String)> {
         let Some(wanted) = group else { return Ok(None) };
         let organization = &check.organization;
-        let observer = self.observer(organization, &check.token);
-        let listed =
-            self.round_control(&(organization.clone(), observer.clone())).and_then(|c| c.groups.clone());
-        let may_list = listed.is_some();
-        let mut known: Vec<(String, String)> = listed.unwrap_or_default();
-        let mut also: Vec<&TokenName> = vec![&check.token];
-        if let Credential::Token(observer) = &observer {
-            also.push(observer);
-        }
-        for token in also {
-            let membership = self.declared(token, now).and_then(|d| d.membership(organization));
-            known.extend(
-                membership.into_iter().flat_map(|m| &m.groups).map(|g| (g.name.clone(), g.id.clone())),
-            );
-        }
+        let (may_list, known) = self.known_groups(check, now);
         let found = known.iter().find(|(name, id)| name == wanted || id.eq_ignore_ascii_case(wanted));
         if let Some((_, id)) = found {
             return Ok(Some(id.clone()));
+        }
+        if !may_list && known.is_empty() && is_object_id(wanted) {
+            // An id needs no look-up. A grant is a grant; that a refusal means something nobody can show then.
+            return Ok(Some(wanted.to_ascii_lowercase()));
         }
         if !may_list && known.is_empty() {
             return Err((
@@ -101,37 +91,73 @@ impl Engine {
         ))
     }
 
-    /// Bounds, budgets and locks: a probe waits its turn before its intent is written.
-    fn creation_must_wait(&self, check: &Check, user: &str, now: Moment) -> bool {
+    /// The resource groups that are known, by name and id, and whether the observer may list all of them.
+    fn known_groups(&self, check: &Check, now: Moment) -> (bool, Vec<(String, String)>) {
+        let organization = &check.organization;
+        let observer = self.observer(organization, &check.token);
+        let listed =
+            self.round_control(&(organization.clone(), observer.clone())).and_then(|c| c.groups.clone());
+        let may_list = listed.is_some();
+        let mut known: Vec<(String, String)> = listed.unwrap_or_default();
+        let mut also: Vec<&TokenName> = vec![&check.token];
+        if let Credential::Token(observer) = &observer {
+            also.push(observer);
+        }
+        for token in also {
+            let membership = self.declared(token, now).and_then(|d| d.membership(organization));
+            known.extend(
+                membership.into_iter().flat_map(|m| &m.groups).map(|g| (g.name.clone(), g.id.clone())),
+            );
+        }
+        (may_list, known)
+    }
+
+    /// Bounds, budgets and locks: why a probe waits its turn before its intent is written, if it must.
+    fn creation_must_wait(&self, check: &Check, user: &str, now: Moment) -> Option<String> {
         // While it is not known whose a token is, it may be anybody's: then nothing is created beside it.
         let unknown = |user: &str| user.starts_with("token:");
         let locked = self.creating.contains(user)
             || (unknown(user) && !self.creating.is_empty())
             || self.creating.iter().any(|other| unknown(other));
-        let organization = self.config.organization(&check.organization);
-        let budget = organization.map_or(0, |o| o.max_creations_per_day);
+        if locked {
+            return Some("another creation of its user is under way".to_owned());
+        }
+        if let Some(id) = self.open_intent(user, &check.token) {
+            return Some(format!(
+                "canary {id} of its user is not resolved yet; see `scopewatch canaries list`"
+            ));
+        }
         // What a token did before its user was known, its user did; and who is not known may be anybody.
         let by_user = |owner: &str| unknown(user) || self.known_user(owner) == user;
-        let used = self
-            .creations
-            .iter()
-            .filter(|creation| by_user(&creation.owner) && now.wall.since(creation.at) < DAY)
-            .count();
-        let paused = self.pauses.values().any(|pause| pause.until > now.wall && by_user(&pause.owner));
-        locked
-            || self.has_open_intent(user, &check.token)
-            || paused
-            || used >= usize::try_from(budget).unwrap_or(usize::MAX)
-            || self.unresolved(&check.organization) >= UNRESOLVED_MAX
+        if let Some(pause) =
+            self.pauses.values().find(|pause| pause.until > now.wall && by_user(&pause.owner))
+        {
+            return Some(format!(
+                "the Hub itself held its user's creations up ({}); they rest until {}",
+                pause.why, pause.until
+            ));
+        }
+        let budget = self.config.organization(&check.organization).map_or(0, |o| o.max_creations_per_day);
+        let recent = |creation: &&Creation| by_user(&creation.owner) && now.wall.since(creation.at) < DAY;
+        let used = self.creations.iter().filter(recent).count();
+        if used >= usize::try_from(budget).unwrap_or(usize::MAX) {
+            return Some(format!(
+                "its user's creations of 24 hours are used up (max_creations_per_day: {budget})"
+            ));
+        }
+        (self.unresolved(&check.organization) >= UNRESOLVED_MAX).then(|| {
+            format!("{UNRESOLVED_MAX} canaries of the organization are not resolved; see `scopewatch canaries list`")
+        })
     }
 
-    /// Whether a canary of this user is still open: its creation or its deletion may yet take effect.
-    fn has_open_intent(&self, user: &str, token: &TokenName) -> bool {
-        self.canaries.values().map(|live| &live.canary).any(|canary| {
+    /// A canary of this user that is still open: its creation or its deletion may yet take effect.
+    fn open_intent(&self, user: &str, token: &TokenName) -> Option<i64> {
+        let open = |canary: &&Canary| {
             canary.unfinished()
                 && canary.state != CanaryState::Quarantined
                 && canary.owner.as_ref().map_or(canary.token == *token, |owner| owner == user)
-        })
+        };
+        self.canaries.values().map(|live| &live.canary).find(open).map(|canary| canary.id)
     }
 
     /// The user behind an owner that was written down, as far as it is known by now.
@@ -222,12 +248,30 @@ impl Engine {
             .unwrap_or_default();
         let heard =
             classify::create(&exchange.outcome, &canary.repo.namespace, &canary.repo.name, &restrictions);
+        let heard = match (&heard, live.check) {
+            (CreateHeard::Refused(Access::Denied(_)), Some(at)) if !self.group_is_shown(at, now) => {
+                CreateHeard::Refused(Access::Undetermined(UnknownReason::NoControl))
+            }
+            _ => heard,
+        };
         if let Some(at) = live.check {
             self.keep_evidence(at, exchange);
             self.check_answered(at, now);
         }
         self.rest_creations(id, &heard, now);
         self.take_create(id, heard, now);
+    }
+
+    /// Whether anybody showed that the resource group of this check exists, if it names one.
+    fn group_is_shown(&self, at: usize, now: Moment) -> bool {
+        let job = self.round.as_ref().and_then(|round| round.jobs.get(at));
+        let Some(Target::Create { group: Some(group), .. }) = job.map(|job| &job.check.target) else {
+            return true;
+        };
+        job.is_some_and(|job| {
+            let (_, known) = self.known_groups(&job.check, now);
+            known.iter().any(|(name, id)| name == group || id.eq_ignore_ascii_case(group))
+        })
     }
 
     /// The Hub's own cap, or its lock held by somebody else: this user's creations rest.

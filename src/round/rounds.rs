@@ -12,7 +12,7 @@ use crate::moment::Moment;
 use crate::plan::plan;
 use crate::schedule::{Classes, period, spread};
 
-use super::checks::{CheckJob, TargetKey, TargetSeen, explain_cap};
+use super::checks::{CheckJob, TargetKey, TargetSeen};
 use super::controls::ControlKey;
 use super::{Effect, Engine, Job};
 
@@ -244,8 +244,9 @@ impl Engine {
         if idle && !round.blocked.is_empty() && !self.canaries_may_clear(now) {
             let blocked = self.round.as_mut().map(|round| std::mem::take(&mut round.blocked));
             for at in blocked.unwrap_or_default() {
+                let why = self.round.as_ref().and_then(|round| round.jobs.get(at)).map(|job| job.why.clone());
                 let found = Access::Undetermined(UnknownReason::CreationCap);
-                self.finish_check(at, found, explain_cap(), now);
+                self.finish_check(at, found, why.unwrap_or_default(), now);
             }
             return true;
         }
@@ -266,7 +267,9 @@ impl Engine {
         let horizon = self.config.hub.in_flight_horizon;
         let short = horizon <= Duration::from_secs(10);
         let patience = horizon * 2 + Duration::from_secs(15);
-        if self.mode.one_shot && short && self.canaries_open(patience, now) {
+        // Before an audit's own round nothing is waited for; its end does that.
+        let last = !self.round.as_ref().is_some_and(|round| round.recovery) || self.due.is_empty();
+        if self.mode.one_shot && short && last && self.canaries_open(patience, now) {
             if let Some(round) = &mut self.round {
                 round.phase = Phase::CleanUp;
                 round.clean_up_until = now.mono + patience;

@@ -218,10 +218,27 @@ fn prepare_file(path: &Path) -> Result<File, StoreFault> {
             let directory = path.parent().unwrap_or(Path::new("/"));
             File::open(directory).and_then(|d| d.sync_all()).map_err(|e| fault(&e))?;
         }
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            for end in ["", "-wal", "-shm"] {
+                writable(path, end)?;
+            }
+        }
         Err(error) => return Err(fault(&error)),
     }
     Ok(lock)
+}
+
+/// SQLite would open a file that may not be written for reading, and its companions with the same mode: then
+/// nothing could ever be stored, and it would be said far too late.
+fn writable(path: &Path, end: &str) -> Result<(), StoreFault> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    let file = PathBuf::from(name);
+    match OpenOptions::new().write(true).open(&file) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(file_fault(&file, &error)),
+    }
 }
 
 async fn connect(path: &Path, mode: Mode) -> Result<SqliteConnection, Trouble> {

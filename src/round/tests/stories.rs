@@ -211,6 +211,27 @@ fn a_dead_janitor_means_no_control_and_a_dead_token_says_nothing() {
 }
 
 #[test]
+fn a_group_by_id_that_nobody_can_show_may_be_granted_but_is_never_denied() {
+    let group = "resource_group: 0123456789abcdef01234567, access: denied";
+    let text = PLAIN.replace("repo.create, access: denied", &format!("repo.create, {group}"));
+    for (fate, narrow) in [(Fate::Error, "no_control"), (Fate::Fine, "target_missing")] {
+        let mut life = world(configured(&text), AUDIT, 1);
+        life.fate = Box::new(
+            move |request, _| {
+                if request.path.ends_with("/resource-groups") { fate } else { Fate::Fine }
+            },
+        );
+        audit(&mut life);
+        let target = "model@0123456789abcdef01234567";
+        assert_eq!(result(&life, target, "narrow").reason, Some(narrow));
+        // Listed in full, and not there: then nothing is asked.
+        let granted = result(&life, target, "open").access == "allowed";
+        assert_eq!(granted, narrow == "no_control");
+        life.check_cleaned_up();
+    }
+}
+
+#[test]
 fn an_organization_of_another_letter_case_is_never_denied() {
     let mut life = world(configured(&PLAIN.replace("acme", "Acme")), AUDIT, 1);
     audit(&mut life);
