@@ -63,8 +63,21 @@ pub(super) async fn run(args: DemoArgs, scrub: Scrub) -> Result<Exit, Fault> {
     let stage = Stage { hub: hub_at, daemon: daemon.address };
     let (end_daemon, daemon_ends) = oneshot::channel::<()>();
     let running = daemon.run(async { drop(daemon_ends.await) });
+    let stop = asked_to_stop()?;
     let story = async {
-        let result = tell(&stage, args.once).await;
+        let played = tell(&stage);
+        tokio::pin!(played, stop);
+        let result = tokio::select! {
+            result = &mut played => match result {
+                Ok(()) if !args.once => go_on(&stage).map(|()| true),
+                result => result.map(|()| false),
+            },
+            // In the middle of the story: then the daemon ends cleanly, and the demo says that it did not.
+            () = &mut stop => Err(Fault::Interrupted("the demo was stopped before its end".to_owned())),
+        };
+        if matches!(result, Ok(true)) {
+            stop.await;
+        }
         // The daemon may have ended by itself; then its own fault is what is told.
         let _ = end_daemon.send(());
         result
@@ -129,7 +142,12 @@ impl Drop for Folder {
     }
 }
 
-async fn tell(stage: &Stage, once: bool) -> Result<(), Fault> {
+fn go_on(stage: &Stage) -> Result<(), Fault> {
+    let at = stage.daemon;
+    line(&format!("\nThe daemon goes on. Look at http://{at}/ and http://{at}/metrics; Ctrl-C ends it."))
+}
+
+async fn tell(stage: &Stage) -> Result<(), Fault> {
     let at = stage.daemon;
     line(&format!("{HEAD}scopewatch demo{HEAD:#}  everything in this process; no network, no real token"))?;
     line(&format!(
@@ -138,13 +156,7 @@ async fn tell(stage: &Stage, once: bool) -> Result<(), Fault> {
     first_step(stage).await?;
     second_step(stage).await?;
     third_step(stage).await?;
-    fourth_step(stage).await?;
-    if once {
-        return Ok(());
-    }
-    line(&format!("\nThe daemon goes on. Look at http://{at}/ and http://{at}/metrics; Ctrl-C ends it."))?;
-    asked_to_stop()?.await;
-    Ok(())
+    fourth_step(stage).await
 }
 
 async fn first_step(stage: &Stage) -> Result<(), Fault> {
