@@ -347,6 +347,23 @@ fn who_deletes() {
 }
 
 #[test]
+fn a_person_closes_what_is_in_quarantine_or_unknown_after_its_horizon() {
+    for (state, seconds, may) in [
+        (CanaryState::Quarantined, 0, true),
+        (CanaryState::Unknown, 899, false),
+        (CanaryState::Unknown, 900, true),
+        (CanaryState::DelUnknown, 900, true),
+        (CanaryState::Created, 5000, false),
+        (CanaryState::Planned, 5000, false),
+        (CanaryState::Deleting, 5000, false),
+    ] {
+        let canary = Canary { given_up_at: Some(T0), ..standing(state) };
+        let canary = Canary { deletes: vec![], ..canary };
+        assert_eq!(may_close(&canary, after(seconds), RULES), may, "{state} after {seconds} s");
+    }
+}
+
+#[test]
 fn without_any_hand_it_is_looked_at_again_and_not_given_up() {
     let mut canary = standing(CanaryState::Created);
     let none = Hands { probed: false, janitor: false };

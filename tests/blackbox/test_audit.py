@@ -207,6 +207,17 @@ class Formats(Case):
         self.check_report(json.loads(out.read_text()), done)
         self.assertEqual(done.out.strip(), "", "the report went to the file")
 
+    def test_output_that_cannot_be_written_is_known_before_the_round(self):
+        for path in (self.dir / "none" / "report.json", self.dir):
+            done = self.with_config("audit", "--format", "json", "--output", str(path), expect=2)
+            self.assertIn(str(path), done.err)
+        self.assertEqual(self.hub.posts(), [], "nothing was created for a report that nobody can read")
+
+    def test_sentences_stand_beside_json(self):
+        done = self.with_config("audit", "--format", "json", expect=1)
+        self.check_report(json.loads(done.out), done)
+        self.assertIn("narrow the token's scopes", done.err, "a person gets the way out all the same")
+
     def test_table(self):
         for argv in ((), ("--format", "table")):
             text = self.with_config("audit", *argv, expect=1).out

@@ -132,13 +132,16 @@ class Secrets(Case):
         """One line end is stripped; anything else is `token_invalid` for that token alone."""
         good = {"plain": b"%s", "newline": b"%s\n", "crlf": b"%s\r\n"}
         bad = {"bom": b"\xef\xbb\xbf%s\n", "empty": b"", "blank": b"\n", "two-lines": b"%s\nmore\n", "two-ends": b"%s\n\n",
-               "space": b"%s \n", "nul": b"%s\0", "missing": None, "directory": "dir"}
+               "space": b"%s \n", "nul": b"%s\0", "missing": None, "directory": "dir",
+               "pipe": "pipe"}
         for name, content in {**good, **bad}.items():
             self.add_member(name)
             path = self.dir / f"secret-{name}"
             path.unlink()
             if content == "dir":
                 path.mkdir()
+            elif content == "pipe":
+                os.mkfifo(path)    # nobody ever writes to it: who waited for that would hang
             elif content is not None:
                 path.write_bytes(content % self.secrets[name].encode() if b"%s" in content else content)
         report = self.audit(expect=3)

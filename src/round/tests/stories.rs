@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::exchange::{Credential, Exchange, Verb};
 use crate::hub::routes;
 use crate::intent::{CanaryState, ShownState};
-use crate::report::CheckResult;
+use crate::report::{CheckResult, FindingKind};
 use crate::round::{Event, Mode};
 use crate::schedule::Classes;
 
@@ -332,6 +332,9 @@ fn a_creation_that_lands_at_the_end_of_the_horizon_is_still_found() {
         }
         life.check_cleaned_up();
         assert!(!life.deletes.is_empty(), "landed {late} s after it was given up on");
+        // Its check was told "unknown" long before; the grant is not lost for that.
+        let granted = life.kept.findings.iter().any(|f| f.kind == FindingKind::UnexpectedGrant);
+        assert!(granted, "a grant that showed {late} s late is a finding");
     }
 }
 
