@@ -28,7 +28,7 @@ enum Action {
     },
     /// Looks at every unfinished canary now, and deletes what is proven ours.
     Sweep,
-    /// Closes a quarantined canary after you have looked at it on the Hub.
+    /// Closes a canary in quarantine, or one still unknown after its horizon, once you have looked on the Hub.
     Close {
         /// The number that `list` shows.
         id: i64,
