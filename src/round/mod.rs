@@ -186,6 +186,8 @@ pub struct Engine {
     /// Batches of results in a row that could not be stored.
     store_faults: u32,
     changed: bool,
+    /// A round counts as completed only once its results are shown: who sees the count reads them next.
+    once_shown: Vec<Effect>,
     hub_reachable: Option<bool>,
     /// The Hub answered something in this round as only the Hub does.
     answered_in_round: bool,
@@ -254,6 +256,7 @@ impl Engine {
             retry_at: None,
             store_faults: 0,
             changed: true,
+            once_shown: Vec::new(),
             hub_reachable: None,
             answered_in_round: false,
             last_report: None,

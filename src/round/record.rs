@@ -203,7 +203,7 @@ impl Engine {
         self.blind_findings(now);
         self.last_round = Some(now.wall);
         let took = now.mono.saturating_sub(round.begun.mono);
-        self.out.push(Effect::Meter(Meter::Round { took, finished: now.wall }));
+        self.once_shown.push(Effect::Meter(Meter::Round { took, finished: now.wall }));
         let keys: BTreeSet<CheckKey> = round.jobs.iter().map(|job| job.check.key()).collect();
         let report = Arc::new(self.report(&keys, round.begun.wall, now.wall));
         self.last_report = Some(report.clone());
@@ -425,6 +425,7 @@ impl Engine {
             last_round: self.last_round,
         };
         self.out.push(Effect::Publish(Arc::new(snapshot)));
+        self.out.append(&mut self.once_shown);
     }
 
     fn check_views(&self, now: Moment) -> Vec<CheckView> {

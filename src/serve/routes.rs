@@ -153,8 +153,15 @@ fn origin_is_ours(headers: &HeaderMap) -> bool {
 }
 
 async fn metrics(State(site): State<Arc<Site>>) -> Response {
+    let render = |snapshot| site.served.metrics.render(snapshot, (site.served.now)());
     let snapshot = site.served.snapshot.load_full();
-    let text = site.served.metrics.render(&snapshot, (site.served.now)());
+    let mut text = render(&snapshot);
+    // The counters were read after the snapshot was taken: a round that ended in between must not be counted
+    // beside the results of the one before.
+    let newer = site.served.snapshot.load_full();
+    if !Arc::ptr_eq(&snapshot, &newer) {
+        text = render(&newer);
+    }
     ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response()
 }
 
