@@ -133,6 +133,7 @@ fn capability_needs_a_sight_and_a_whoami_without_restrictions() {
             name: "acme".into(),
             id: None,
             role: Some(role.into()),
+            plan: None,
             restrictions: restrictions.iter().map(|r| (*r).to_owned()).collect(),
             groups: vec![GroupRole { id: "g1".into(), name: "g".into(), role: None }],
         }],

@@ -8,4 +8,5 @@ pub mod control;
 pub mod names;
 pub mod routes;
 pub mod visit;
+pub mod vocabulary;
 pub mod whoami;

@@ -15,12 +15,30 @@ use super::answers::{json, of_failure, of_status};
 /// What a token declares.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Declared {
-    /// The Hub user whose quota and create lock it shares.
+    /// The Hub user whose quota and create lock it shares; of an app its name, or its id where it has none.
     pub user: String,
-    /// `read`, `write`, `fineGrained`, …; absent for OAuth and app principals.
+    /// `user`, `app`, `org`, …; the OpenAPI document knows only `user`.
+    #[serde(default)]
+    pub principal: String,
+    /// `access_token` for a user's own token; another word for OAuth and apps.
+    #[serde(default)]
+    pub auth: Option<String>,
+    /// What its owner called it on the Hub.
+    #[serde(default)]
+    pub label: Option<String>,
+    /// RFC 3339: when it was issued.
+    #[serde(default)]
+    pub created_at: Option<String>,
+    /// `read`, `write`, `fineGrained`, `god`; absent for OAuth and most app principals.
     pub role: Option<String>,
-    /// Scopes of a fine-grained token.
+    /// Scopes of a fine-grained token, or the entities of an app.
     pub scopes: Vec<Scope>,
+    /// Permissions of a fine-grained token that belong to no entity.
+    #[serde(default)]
+    pub global: Vec<String>,
+    /// Whether a fine-grained token may read public gated repositories that its user may read.
+    #[serde(default)]
+    pub reads_gated: Option<bool>,
     /// The user's organizations, as far as shown to this token.
     pub organizations: Vec<Membership>,
     /// RFC 3339, where the Hub says when it expires.
@@ -46,6 +64,9 @@ pub struct Membership {
     pub name: String,
     pub id: Option<String>,
     pub role: Option<String>,
+    /// `team`, `enterprise`, `plus`, `academia`; absent without one.
+    #[serde(default)]
+    pub plan: Option<String>,
     /// What bars this very token from the organization's data.
     pub restrictions: Vec<String>,
     pub groups: Vec<GroupRole>,
@@ -142,17 +163,43 @@ fn declared(body: &Value) -> Option<Declared> {
             name: text(org, "name")?,
             id: text(org, "id"),
             role: text(org, "roleInOrg"),
+            plan: text(org, "plan"),
             restrictions: texts(org, "securityRestrictions"),
             groups: groups.collect(),
         })
     });
+    let app = body.get("scope").or_else(|| auth.get("scope")).unwrap_or(&Value::Null);
+    let entities = list(app, "entities").iter().map(entity_of_app);
+    let name = text(body, "name").or_else(|| text(body, "id"));
     Some(Declared {
-        user: text(body, "name").filter(|name| !name.is_empty())?,
-        role: text(token, "role"),
-        scopes: scopes.collect(),
+        user: name.filter(|name| !name.is_empty())?,
+        principal: text(body, "type").unwrap_or_default(),
+        auth: text(auth, "type"),
+        label: text(token, "displayName"),
+        created_at: text(token, "createdAt"),
+        role: text(token, "role").or_else(|| text(app, "role")),
+        scopes: scopes.chain(entities).collect(),
+        global: texts(fine, "global"),
+        reads_gated: fine.get("canReadGatedRepos").and_then(Value::as_bool),
         organizations: organizations.collect(),
-        expires_at: text(auth, "expiresAt"),
+        expires_at: text(auth, "expiresAt").or_else(|| text(token, "expiration")),
     })
+}
+
+/// An app names what it reaches as `{type, name}` or as plain text (a client's schema; not in the OpenAPI
+/// document, so UNCONFIRMED). What it may do there it does not say.
+fn entity_of_app(entity: &Value) -> Scope {
+    match entity {
+        Value::String(name) => {
+            Scope { kind: String::new(), name: Some(name.clone()), id: None, permissions: Vec::new() }
+        }
+        entity => Scope {
+            kind: text(entity, "type").unwrap_or_default(),
+            name: text(entity, "name"),
+            id: text(entity, "_id").or_else(|| text(entity, "id")),
+            permissions: Vec::new(),
+        },
+    }
 }
 
 #[cfg(test)]
@@ -166,13 +213,18 @@ mod tests {
     #[test]
     fn a_user_token_is_read_in_full_and_unheard_words_are_kept() {
         let body = r#"{"type":"user","id":"1","name":"bob","auth":{"type":"access_token","expiresAt":"2027-01-01T00:00:00.000Z",
-            "accessToken":{"displayName":"t","role":"fineGrained","createdAt":"x","fineGrained":{"scoped":[
+            "accessToken":{"displayName":"t","role":"fineGrained","createdAt":"x","fineGrained":{
+              "global":["post.write"],"canReadGatedRepos":true,"scoped":[
               {"entity":{"_id":"aa","type":"moonbase","name":"m"},"permissions":["repo.teleport"]}]}}},
-            "orgs":[{"type":"org","id":"o1","name":"acme","roleInOrg":"no_access","securityRestrictions":["sso","quantum"],
+            "orgs":[{"type":"org","id":"o1","name":"acme","plan":"team","roleInOrg":"no_access","securityRestrictions":["sso","quantum"],
               "resourceGroups":[{"id":"g1","name":"group","role":"write"}]}]}"#;
         let Heard::Known(known) = read(&said(200, body)) else { panic!("known") };
         assert_eq!(known.user, "bob");
         assert_eq!(known.role.as_deref(), Some("fineGrained"));
+        assert_eq!((known.label.as_deref(), known.created_at.as_deref()), (Some("t"), Some("x")));
+        assert_eq!((known.principal.as_str(), known.auth.as_deref()), ("user", Some("access_token")));
+        assert_eq!((known.global.join(","), known.reads_gated), ("post.write".to_owned(), Some(true)));
+        assert_eq!(known.membership("acme").and_then(|m| m.plan.as_deref()), Some("team"));
         assert_eq!(known.scopes[0].kind, "moonbase");
         assert_eq!(known.scopes[0].permissions, ["repo.teleport"]);
         assert_eq!(known.restrictions("acme"), ["sso", "quantum"]);
@@ -186,6 +238,28 @@ mod tests {
         let body = r#"{"type":"user","name":"bob","auth":{"type":"oauth","expiresAt":"x"},"orgs":[]}"#;
         let Heard::Known(known) = read(&said(200, body)) else { panic!("known") };
         assert_eq!((known.role, known.expires_at.as_deref()), (None, Some("x")));
+    }
+
+    #[test]
+    fn an_app_shows_what_it_reaches_but_not_what_it_may_do() {
+        let body = r#"{"type":"app","id":"42","auth":{"type":"app_token"},
+            "scope":{"role":"write","entities":[{"type":"org","name":"acme"},"acme/x"]}}"#;
+        let Heard::Known(known) = read(&said(200, body)) else { panic!("known") };
+        assert_eq!((known.user.as_str(), known.principal.as_str()), ("42", "app"));
+        assert_eq!((known.auth.as_deref(), known.role.as_deref()), (Some("app_token"), Some("write")));
+        assert_eq!((known.scopes[0].kind.as_str(), known.scopes[0].name.as_deref()), ("org", Some("acme")));
+        assert_eq!((known.scopes[1].kind.as_str(), known.scopes[1].name.as_deref()), ("", Some("acme/x")));
+    }
+
+    #[test]
+    fn what_an_earlier_version_remembered_is_still_read() {
+        let kept = r#"{"user":"bob","role":"read","scopes":[],"expires_at":null,
+            "organizations":[{"name":"acme","id":null,"role":null,"restrictions":[],"groups":[]}]}"#;
+        let known: Declared = serde_json::from_str(kept).expect("readable");
+        assert_eq!(
+            (known.user.as_str(), known.label, known.organizations[0].plan.clone()),
+            ("bob", None, None)
+        );
     }
 
     #[test]
