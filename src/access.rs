@@ -309,9 +309,9 @@ impl Check {
         }
     }
 
-    /// Whether trying it may create something on the Hub.
+    /// Whether trying it may create something on the Hub. On a sentinel it never does.
     pub fn creates(&self) -> bool {
-        self.permission == Permission::RepoCreate
+        self.permission == Permission::RepoCreate && self.method == Method::Canary
     }
 }
 

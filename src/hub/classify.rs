@@ -1,17 +1,16 @@
-//! One table for every status: what an answer, or its absence, means for the question that was asked.
+//! One table for every status: what an answer, or its absence, means for a creation.
 //!
 //! Only two things are ever a verdict: the shape that the Hub gives when it grants, and a refusal in its own
 //! envelope. Everything else is undetermined, with a reason. A denial that comes out of here is half of the
-//! truth: it counts only together with its control.
+//! truth: it counts only together with its control. Each row of a table has its name, so that a test can ask
+//! for an answer of each; the read-only questions are in `probes`.
 
 use serde_json::Value;
 
-use crate::access::{Access, DenyReason, UnknownReason};
+use crate::access::{Access, RepoName, UnknownReason, words};
 use crate::exchange::{Answer, Failure};
 
-use super::answers::{
-    Refusal, envelope, is_action_cap, json, of_failure, of_status, refusal, repo_not_found,
-};
+use super::answers::{Refusal, envelope, is_action_cap, json, of_failure, of_status, refusal};
 
 /// What the answer to a creation says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +34,38 @@ impl CreateHeard {
     }
 }
 
+words! {
+    /// The rows of the table of answers to a creation.
+    CreateRow {
+        Granted = "granted",
+        /// A success without the documented shape, or of another name.
+        OddSuccess = "odd-success",
+        /// The hidden cap on creating.
+        Cap = "cap",
+        /// The request window.
+        Window = "window",
+        Refused = "refused",
+        Disabled = "disabled",
+        TokenInvalid = "token-invalid",
+        Billing = "billing",
+        /// The create lock of the user.
+        Lock = "lock",
+        /// The name is taken.
+        Taken = "taken",
+        /// Clones say it with 400.
+        TakenByClone = "taken-by-clone",
+        GroupMissing = "group-missing",
+        Invalid = "invalid",
+        NotFound = "not-found",
+        /// Not in the Hub's envelope, a redirect, or a failure of its own.
+        Odd = "odd",
+        /// Not one byte was sent.
+        Unsent = "unsent",
+        /// Sent, perhaps, and no answer.
+        Unanswered = "unanswered",
+    }
+}
+
 /// The answer to `POST /api/repos/create` for the name `wanted` in `namespace`.
 pub fn create(
     outcome: &Result<Answer, Failure>,
@@ -42,44 +73,55 @@ pub fn create(
     wanted: &str,
     restrictions: &[String],
 ) -> CreateHeard {
+    create_row(outcome, namespace, wanted, restrictions).1
+}
+
+/// The same, with the row that decided.
+pub fn create_row(
+    outcome: &Result<Answer, Failure>,
+    namespace: &str,
+    wanted: &str,
+    restrictions: &[String],
+) -> (CreateRow, CreateHeard) {
+    let refused = |why| CreateHeard::Refused(Access::Undetermined(why));
     let answer = match outcome {
-        Err(failure) if failure.unsent() => {
-            return CreateHeard::Refused(Access::Undetermined(of_failure(*failure)));
-        }
-        Err(failure) => return CreateHeard::Ambiguous(of_failure(*failure)),
+        Err(failure) if failure.unsent() => return (CreateRow::Unsent, refused(of_failure(*failure))),
+        Err(failure) => return (CreateRow::Unanswered, CreateHeard::Ambiguous(of_failure(*failure))),
         Ok(answer) => answer,
     };
-    let refused = |why| CreateHeard::Refused(Access::Undetermined(why));
     let text = envelope(answer);
     match (answer.status, text) {
         (200..=299, _) => match created_id(answer, namespace, wanted) {
-            Some(id) => CreateHeard::Created { id },
-            None => CreateHeard::Ambiguous(UnknownReason::Unrecognized),
+            Some(id) => (CreateRow::Granted, CreateHeard::Created { id }),
+            None => (CreateRow::OddSuccess, CreateHeard::Ambiguous(UnknownReason::Unrecognized)),
         },
-        (429, _) if is_action_cap(answer) => refused(UnknownReason::CreationCap),
-        (429, _) => refused(UnknownReason::RateLimited),
-        (403, Some(text)) => CreateHeard::Refused(match refusal(&text, restrictions) {
-            Refusal::Denied(why) => Access::Denied(why),
-            Refusal::Disabled => Access::Undetermined(UnknownReason::TargetMissing),
-        }),
-        (401 | 402, Some(_)) => refused(of_status(answer)),
-        (401, None) if answer.content_type != "text/html" => refused(UnknownReason::TokenInvalid),
-        (409, Some(text)) if text.contains("another conflicting operation is in progress") => {
-            refused(UnknownReason::Conflict)
+        (429, _) if is_action_cap(answer) => (CreateRow::Cap, refused(UnknownReason::CreationCap)),
+        (429, _) => (CreateRow::Window, refused(UnknownReason::RateLimited)),
+        (403, Some(text)) => match refusal(&text, restrictions) {
+            Refusal::Denied(why) => (CreateRow::Refused, CreateHeard::Refused(Access::Denied(why))),
+            Refusal::Disabled => (CreateRow::Disabled, refused(UnknownReason::TargetMissing)),
+        },
+        (401, text) if text.is_some() || answer.content_type != "text/html" => {
+            (CreateRow::TokenInvalid, refused(UnknownReason::TokenInvalid))
         }
+        (402, Some(_)) => (CreateRow::Billing, refused(UnknownReason::Billing)),
+        (409, Some(text)) if text.contains(LOCKED) => (CreateRow::Lock, refused(UnknownReason::Conflict)),
         // Any other 409 says that the name is taken; ours is unguessable, so it may well be our own.
-        (409, _) => CreateHeard::Ambiguous(UnknownReason::Conflict),
+        (409, _) => (CreateRow::Taken, CreateHeard::Ambiguous(UnknownReason::Conflict)),
         (400, Some(text)) if text.to_ascii_lowercase().contains("exist") => {
-            CreateHeard::Ambiguous(UnknownReason::Conflict)
+            (CreateRow::TakenByClone, CreateHeard::Ambiguous(UnknownReason::Conflict))
         }
         (400 | 404 | 422, Some(text)) if text.to_ascii_lowercase().contains("resource group") => {
-            refused(UnknownReason::TargetMissing)
+            (CreateRow::GroupMissing, refused(UnknownReason::TargetMissing))
         }
-        (400 | 422, Some(_)) => refused(UnknownReason::Unrecognized),
-        (404, Some(_)) => refused(UnknownReason::TargetMissing),
-        _ => CreateHeard::Ambiguous(of_status(answer)),
+        (400 | 422, Some(_)) => (CreateRow::Invalid, refused(UnknownReason::Unrecognized)),
+        (404, Some(_)) => (CreateRow::NotFound, refused(UnknownReason::TargetMissing)),
+        _ => (CreateRow::Odd, CreateHeard::Ambiguous(of_status(answer))),
     }
 }
+
+/// The user's create lock is taken (huggingface_hub, `create_repo`).
+const LOCKED: &str = "another conflicting operation is in progress";
 
 /// The id in the answer of a creation, if the answer has the documented shape and names what was asked for. The
 /// name may or may not carry the namespace.
@@ -100,37 +142,52 @@ pub fn is_object_id(text: &str) -> bool {
     text.len() == 24 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-/// The answer to an auth-check of a repository.
-pub fn auth_check(outcome: &Result<Answer, Failure>, restrictions: &[String]) -> Access {
-    read(outcome, restrictions, is_ok_body)
-}
-
-/// The answer to any read-only question: granted when the body has the shape that `granted` knows.
-pub fn read(
-    outcome: &Result<Answer, Failure>,
-    restrictions: &[String],
-    granted: fn(&Answer) -> bool,
-) -> Access {
-    let answer = match outcome {
-        Err(failure) => return Access::Undetermined(of_failure(*failure)),
-        Ok(answer) => answer,
-    };
-    match (answer.status, envelope(answer)) {
-        (200..=299, None) if granted(answer) => Access::Allowed,
-        (200..=299, _) => Access::Undetermined(UnknownReason::Unrecognized),
-        (403, Some(text)) => match refusal(&text, restrictions) {
-            Refusal::Denied(why) => Access::Denied(why),
-            Refusal::Disabled => Access::Undetermined(UnknownReason::TargetMissing),
-        },
-        (404, Some(_)) if repo_not_found(answer) => Access::Denied(DenyReason::Hidden),
-        _ => Access::Undetermined(of_status(answer)),
+words! {
+    /// The rows of the table of answers to a creation on a name that exists.
+    SentinelRow {
+        /// It exists: so the token may create.
+        Exists = "exists",
+        Lock = "lock",
+        /// A conflict that is neither.
+        OddConflict = "odd-conflict",
+        Refused = "refused",
+        /// It was created after all: somebody had deleted it.
+        Created = "created",
+        /// As for any creation.
+        Other = "other",
     }
 }
 
-/// `OK` is what auth-check says, and the whole of it; some stacks send the status line alone.
-fn is_ok_body(answer: &Answer) -> bool {
-    let text = answer.body.trim().trim_matches('"');
-    answer.content_type != "text/html" && (text.is_empty() || text.eq_ignore_ascii_case("ok"))
+/// The answer to `POST /api/repos/create` for a name that was just seen to exist. The Hub checks rights before
+/// existence (huggingface_hub#2419). `Err`: it was created; nothing of ours may delete it.
+pub fn create_on_existing(
+    outcome: &Result<Answer, Failure>,
+    sentinel: &RepoName,
+    restrictions: &[String],
+) -> (SentinelRow, Result<Access, Access>) {
+    let unknown = |why| Ok(Access::Undetermined(why));
+    let (row, heard) = create_row(outcome, &sentinel.namespace, &sentinel.name, restrictions);
+    match (row, &heard) {
+        (CreateRow::Granted, _) => (SentinelRow::Created, Err(Access::Allowed)),
+        (CreateRow::Lock, _) => (SentinelRow::Lock, unknown(UnknownReason::Conflict)),
+        (CreateRow::Taken, _) if outcome.as_ref().is_ok_and(|answer| says_exists(answer, sentinel)) => {
+            (SentinelRow::Exists, Ok(Access::Allowed))
+        }
+        (CreateRow::Taken | CreateRow::TakenByClone, _) => {
+            (SentinelRow::OddConflict, unknown(UnknownReason::Conflict))
+        }
+        (CreateRow::Refused, heard) => (SentinelRow::Refused, Ok(heard.access())),
+        (_, heard) => (SentinelRow::Other, Ok(heard.access())),
+    }
+}
+
+/// The texts that are known (issues of the official client), or the documented shape: an error, and the address
+/// of what exists.
+fn says_exists(answer: &Answer, sentinel: &RepoName) -> bool {
+    let said = envelope(answer).unwrap_or_default().to_ascii_lowercase();
+    let address = json(answer).and_then(|body| Some(body.get("url")?.as_str()?.to_owned()));
+    let its_own = address.is_some_and(|url| url.ends_with(&format!("/{sentinel}")));
+    said.contains("already created") || said.contains("already exist") || (!said.is_empty() && its_own)
 }
 
 #[cfg(test)]

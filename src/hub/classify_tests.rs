@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::exchange::Answer;
+use crate::access::{DenyReason, Permission};
+use crate::hub::probes::{Row, row_of};
 
 const ID: &str = "0123456789abcdef01234567";
 const NAMESPACE_TEXT: &str =
@@ -19,6 +20,10 @@ fn json_said(status: u16, body: &str) -> Result<Answer, Failure> {
 
 fn heard(outcome: &Result<Answer, Failure>) -> CreateHeard {
     create(outcome, "acme", "canary", &[])
+}
+
+fn auth_check(outcome: &Result<Answer, Failure>) -> Access {
+    row_of(Permission::RepoWrite).expect("a row").read(outcome, &[])
 }
 
 fn refused(why: UnknownReason) -> CreateHeard {
@@ -145,7 +150,95 @@ fn every_answer_to_an_auth_check() {
         ("lost", Err(Failure::Lost), unknown(Network)),
     ];
     for (name, outcome, wanted) in table {
-        assert_eq!(auth_check(&outcome, &[]), wanted, "{name}");
+        assert_eq!(auth_check(&outcome), wanted, "{name}");
+    }
+}
+
+#[test]
+fn every_answer_to_a_creation_on_what_exists() {
+    type Row = (&'static str, Result<Answer, Failure>, Result<Access, Access>);
+    let sentinel: RepoName = "acme/known".parse().expect("a name");
+    let unknown = |why| Ok(Access::Undetermined(why));
+    let conflict = || unknown(UnknownReason::Conflict);
+    let created = format!(r#"{{"name":"acme/known","id":"{ID}"}}"#);
+    let lock = r#"{"error":"Cannot create repo: another conflicting operation is in progress"}"#;
+    let table: Vec<Row> = vec![
+        ("exists", json_said(409, r#"{"error":"You already created this model repo"}"#), Ok(Access::Allowed)),
+        (
+            "its address",
+            json_said(409, r#"{"error":"No","url":"https://hub/acme/known"}"#),
+            Ok(Access::Allowed),
+        ),
+        ("another's", json_said(409, r#"{"error":"No","url":"https://hub/acme/other"}"#), conflict()),
+        ("lock", json_said(409, lock), conflict()),
+        ("odd", json_said(409, r#"{"error":"No"}"#), conflict()),
+        ("page", said(409, "text/html", "already exists"), conflict()),
+        ("clone", json_said(400, r#"{"error":"It already exists"}"#), conflict()),
+        ("refused", json_said(403, NAMESPACE_TEXT), Ok(Access::Denied(DenyReason::Scope))),
+        ("created", json_said(200, &created), Err(Access::Allowed)),
+        ("portal", said(200, "text/html", "<html>"), unknown(UnknownReason::Unrecognized)),
+        ("billing", json_said(402, r#"{"error":"PRO"}"#), unknown(UnknownReason::Billing)),
+        ("window", json_said(429, "{}"), unknown(UnknownReason::RateLimited)),
+        ("timeout", Err(Failure::Timeout), unknown(UnknownReason::Timeout)),
+    ];
+    for (name, outcome, wanted) in table {
+        assert_eq!(create_on_existing(&outcome, &sentinel, &[]).1, wanted, "{name}");
+    }
+}
+
+#[test]
+fn every_probe_grants_its_own_shape_and_no_other() {
+    let place = r#"{"namespace":{"id":"1","name":"acme"},"user":{"id":"2","name":"bob"}}"#;
+    let shapes: Vec<(&str, &[Permission])> = vec![
+        ("\"OK\"", &[Permission::RepoRead, Permission::RepoWrite]),
+        (
+            place,
+            &[
+                Permission::JobRead,
+                Permission::JobWrite,
+                Permission::EndpointRead,
+                Permission::EndpointWrite,
+                Permission::EndpointInfer,
+            ],
+        ),
+        (r#"[{"user":"bob","role":"read"}]"#, &[Permission::OrgMembers, Permission::OrgServiceAccounts]),
+        (r#"[{"visibility":"private"}]"#, &[Permission::OrgRepositories]),
+        (r#"[{"type":"repo.create"}]"#, &[Permission::OrgAuditLog]),
+        (r#"[{"id":"0"}]"#, &[Permission::OrgResourceGroups, Permission::UserWebhooks]),
+        (r#"{"usage":{}}"#, &[Permission::OrgBilling, Permission::UserBilling]),
+        (r#"{"enforceIpRestriction":false}"#, &[Permission::OrgNetworkSecurity]),
+    ];
+    let rows: Vec<&Row> = Permission::ALL.iter().filter_map(|p| row_of(*p)).collect();
+    for (body, of) in &shapes {
+        for row in &rows {
+            let wanted = of.contains(&row.permission);
+            let found = row.read(&json_said(200, body), &[]);
+            assert_eq!(found == Access::Allowed, wanted, "{} and {body}", row.permission);
+        }
+    }
+    for row in &rows {
+        let hidden = Answer {
+            status: 404,
+            content_type: "application/json".into(),
+            error_code: Some("RepoNotFound".into()),
+            body: r#"{"error":"Repository not found"}"#.into(),
+            ..Answer::default()
+        };
+        let about_repo = matches!(row.permission, Permission::RepoRead | Permission::RepoWrite);
+        let found = row.read(&Ok(hidden), &[]);
+        assert_eq!(found == Access::Denied(DenyReason::Hidden), about_repo, "{}", row.permission);
+        let missing = r#"{"error":"You don't have the required permissions to complete this action on namespace acme, missing permissions: job.write."}"#;
+        assert_eq!(row.read(&json_said(403, missing), &[]), Access::Denied(DenyReason::Scope));
+        for body in ["<html>", "{}", r#"{"error":"x"}"#, "null", "17", "[17]", ""] {
+            let empty_ok = about_repo && body.is_empty();
+            assert_eq!(row.read(&json_said(200, body), &[]) == Access::Allowed, empty_ok, "{body}");
+        }
+        let limited =
+            r#"{"namespace":{"name":"acme"},"user":{"name":"bob"},"patternRestrictions":["gpt2-*"]}"#;
+        let endpoint =
+            row.permission.as_str().starts_with("endpoint.") || row.permission.as_str().starts_with("job.");
+        assert_eq!(row.read(&json_said(207, limited), &[]) == Access::Allowed, endpoint);
+        assert_ne!(row.read(&json_said(207, place), &[]), Access::Allowed);
     }
 }
 
@@ -157,7 +250,7 @@ proptest! {
         body in prop_oneof![".*", Just(NAMESPACE_TEXT.to_owned()), Just("OK".to_owned())],
     ) {
         let outcome = said(status, kind, &body);
-        prop_assert!(auth_check(&outcome, &[]).conclusive().is_none());
+        prop_assert!(auth_check(&outcome).conclusive().is_none());
         prop_assert!(heard(&outcome).access().conclusive().is_none());
     }
 
@@ -166,7 +259,7 @@ proptest! {
         let outcome = said(status, &kind, &body);
         let granted = matches!(heard(&outcome), CreateHeard::Created { .. });
         prop_assert!(!granted, "a random body is never a creation");
-        let read = auth_check(&outcome, &[]);
+        let read = auth_check(&outcome);
         prop_assert!(read != Access::Allowed || (200..300).contains(&status));
     }
 }

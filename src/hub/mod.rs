@@ -6,6 +6,7 @@ pub mod canary;
 pub mod classify;
 pub mod control;
 pub mod names;
+pub mod probes;
 pub mod routes;
 pub mod visit;
 pub mod vocabulary;

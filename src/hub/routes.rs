@@ -1,7 +1,8 @@
 //! The requests that are ever sent to the Hub: a closed list, one function each.
 //!
 //! Nothing outside this file spells a path of the Hub. The only methods that change something are `create` and
-//! `delete`; every other POST or DELETE is deliberately absent.
+//! `delete`; the auth-checks of jobs and endpoints are POSTs that change nothing. Every other POST or DELETE is
+//! deliberately absent.
 
 use serde_json::{Value, json};
 
@@ -19,6 +20,16 @@ pub const ALL: &[&str] = &[
     "/api/{type}/{namespace}/{repo}/resource-group",
     "/api/{type}/{namespace}/{repo}/auth-check",
     "/api/{type}/{namespace}/{repo}/auth-check/write",
+    "/api/jobs/{namespace}/auth-check/{perms}",
+    "/api/inference-endpoints/{namespace}/auth-check/{perms}",
+    "/api/organizations/{name}/members",
+    "/api/organizations/{name}/settings/repositories",
+    "/api/organizations/{name}/audit-log/export",
+    "/api/organizations/{name}/billing/usage",
+    "/api/organizations/{name}/service-accounts",
+    "/api/organizations/{name}/settings/network-security",
+    "/api/settings/webhooks",
+    "/api/settings/billing/usage",
     "/api/repos/create",
     "/api/repos/delete",
 ];
@@ -113,6 +124,58 @@ pub fn auth_check(kind: RepoType, repo: &RepoName, credential: Credential) -> Re
 pub fn auth_check_write(kind: RepoType, repo: &RepoName, credential: Credential) -> Request {
     let path = format!("{}/auth-check/write", repo_path(kind, repo));
     get("/api/{type}/{namespace}/{repo}/auth-check/write", path, credential)
+}
+
+/// Declares requests for pages of an organization, each with its template, its path and its query.
+macro_rules! organization_pages {
+    ($($(#[$about:meta])* $name:ident = $page:literal $(? $query:literal)?),+ $(,)?) => {
+        $($(#[$about])*
+        pub fn $name(organization: &str, credential: Credential) -> Request {
+            let query = concat!($("?", $query)?);
+            let path = format!(concat!("/api/organizations/{}", $page, "{}"), segment(organization), query);
+            get(concat!("/api/organizations/{name}", $page), path, credential)
+        })+
+    };
+}
+
+organization_pages! {
+    /// The members (OpenAPI); a few are enough. The public ones may be shown to anybody.
+    members = "/members" ? "limit=10",
+    /// All repositories with their sizes (OpenAPI); a few are enough.
+    repositories = "/settings/repositories" ? "limit=10",
+    /// The audit log (OpenAPI). Asked for what hardly ever happens, because an answer may hold 100 000 events.
+    audit_log = "/audit-log/export" ? "q=type:org.delete",
+    /// What the organization uses and pays (OpenAPI).
+    billing = "/billing/usage",
+    /// The service accounts (OpenAPI).
+    service_accounts = "/service-accounts",
+    /// Address ranges and content policies (OpenAPI).
+    network_security = "/settings/network-security",
+}
+
+/// The webhooks of the token's own user (OpenAPI).
+pub fn webhooks(credential: Credential) -> Request {
+    get("/api/settings/webhooks", "/api/settings/webhooks".to_owned(), credential)
+}
+
+/// What the token's own user uses and pays (OpenAPI).
+pub fn user_billing(credential: Credential) -> Request {
+    get("/api/settings/billing/usage", "/api/settings/billing/usage".to_owned(), credential)
+}
+
+/// Whether the token may do this with jobs of the namespace (OpenAPI); `right` is `read` or `write`. A POST
+/// that changes nothing.
+pub fn jobs_auth_check(namespace: &str, right: &str, credential: Credential) -> Request {
+    let path = format!("/api/jobs/{}/auth-check/{right}", segment(namespace));
+    let route = "/api/jobs/{namespace}/auth-check/{perms}";
+    Request { verb: Verb::Post, route, path, body: None, credential }
+}
+
+/// The same for inference endpoints; `right` is `read`, `write` or `infer`.
+pub fn endpoints_auth_check(namespace: &str, right: &str, credential: Credential) -> Request {
+    let path = format!("/api/inference-endpoints/{}/auth-check/{right}", segment(namespace));
+    let route = "/api/inference-endpoints/{namespace}/auth-check/{perms}";
+    Request { verb: Verb::Post, route, path, body: None, credential }
 }
 
 /// Creates a private, empty repository. `private` is always true; a space is the kind that bills nobody.

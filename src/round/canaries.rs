@@ -270,10 +270,15 @@ impl Engine {
         let Some(organization) = self.canaries.get(&id).map(|live| live.canary.repo.namespace.clone()) else {
             return;
         };
-        if self.breakers.contains_key(&organization) {
+        self.latch_organization(&organization, why, now);
+    }
+
+    /// The same, of an organization.
+    pub(super) fn latch_organization(&mut self, organization: &str, why: &str, now: Moment) {
+        if self.breakers.contains_key(organization) {
             return;
         }
-        let why = why.to_owned();
+        let (organization, why) = (organization.to_owned(), why.to_owned());
         self.tell(
             true,
             format!(

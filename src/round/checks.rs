@@ -4,47 +4,49 @@
 
 use std::time::Duration;
 
-use crate::access::{
-    Access, Check, DenyReason, Method, Permission, RepoName, RepoType, Target, TokenName, UnknownReason,
-};
+use crate::access::{Access, Check, DenyReason, Method, Target, TokenName, UnknownReason};
 use crate::exchange::{Credential, Exchange, Request};
-use crate::hub::answers::{of_failure, of_status, repo_not_found};
-use crate::hub::classify::{self, CreateHeard};
-use crate::hub::{canary, routes};
+use crate::hub::canary;
+use crate::hub::classify::CreateHeard;
+use crate::hub::probes::{self, Control};
 use crate::moment::Moment;
 use crate::report::Evidence;
 
+use super::proofs::ProofKey;
 use super::{Effect, Engine, Job, Meter};
-
-/// Which repository a control is to see, for which observer.
-pub(super) type TargetKey = (RepoType, RepoName, Credential);
-
-/// Whether the target of a denial is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TargetSeen {
-    Asked,
-    There,
-    Not(UnknownReason),
-}
 
 /// Where one check stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Stage {
+pub(super) enum Stage {
     Waiting,
     Asking,
     /// Refused; whether that means something depends on the target, as it was asked for: a reload may meanwhile
     /// have put another observer in place.
-    Denied(DenyReason, TargetKey),
+    Denied(DenyReason, ProofKey),
+    /// Granted; whether that means something depends on what others get.
+    Granted(ProofKey),
     /// Its canary is under way.
     Creating(i64),
+    /// It is tried on its sentinel.
+    Trying,
     Done,
+}
+
+impl Stage {
+    /// The proof without which the answer does not count.
+    pub(super) fn waits_for(&self) -> Option<&ProofKey> {
+        match self {
+            Stage::Denied(_, key) | Stage::Granted(key) => Some(key),
+            _ => None,
+        }
+    }
 }
 
 /// One check of the round.
 #[derive(Debug)]
 pub(super) struct CheckJob {
     pub check: Check,
-    stage: Stage,
+    pub stage: Stage,
     pub starts_at: Duration,
     begun: Option<Moment>,
     took: Duration,
@@ -114,23 +116,33 @@ impl Engine {
             }
             Err(Start::Later(when)) => return self.postpone(at, when, now),
         }
-        let who = Credential::Token(check.token.clone());
-        match (&check.permission, &check.target) {
-            (Permission::RepoRead, Target::Repo { kind, repo }) => {
-                self.ask_check(at, routes::auth_check(*kind, repo, who));
-            }
-            (Permission::RepoWrite, Target::Repo { kind, repo }) => {
-                self.ask_check(at, routes::auth_check_write(*kind, repo, who));
-            }
-            (Permission::RepoCreate, Target::Create { kind, group }) if check.method == Method::Canary => {
+        match (&check.target, &check.method) {
+            (Target::Create { kind, group }, Method::Canary) => {
                 self.begin_create(at, &check, *kind, group.as_deref(), now);
             }
-            _ => self.finish_check(
-                at,
-                Access::Undetermined(UnknownReason::Unrecognized),
-                format!("this version cannot try {} this way yet", check.permission),
-                now,
-            ),
+            (Target::Create { kind, group }, Method::Sentinel(sentinel)) => {
+                self.begin_trial(at, &check, sentinel, (*kind, group.as_deref()), now);
+            }
+            _ => self.begin_probe(at, &check, now),
+        }
+    }
+
+    /// Asks a read-only question, as its row says.
+    fn begin_probe(&mut self, at: usize, check: &Check, now: Moment) {
+        let who = Credential::Token(check.token.clone());
+        let row = probes::row_of(check.permission);
+        let request = row.and_then(|row| row.request(&check.organization, &check.target, who));
+        match request {
+            // A method may change something, whatever we know of the route: that is what the switch promises.
+            Some(request) if request.verb.is_unsafe() && self.mode.read_only => {
+                let sentence = "asking takes a POST, and --read-only lets none leave".to_owned();
+                self.finish_check(at, Access::Undetermined(UnknownReason::ReadOnly), sentence, now);
+            }
+            Some(request) => self.ask_check(at, request),
+            None => {
+                let sentence = format!("{} cannot be asked of {}", check.permission, check.target);
+                self.finish_check(at, Access::Undetermined(UnknownReason::Unrecognized), sentence, now);
+            }
         }
     }
 
@@ -213,6 +225,15 @@ impl Engine {
         }
     }
 
+    pub(super) fn check_tries(&mut self, at: usize) {
+        if let Some(round) = &mut self.round {
+            round.active.insert(at);
+            if let Some(job) = round.jobs.get_mut(at) {
+                job.stage = Stage::Trying;
+            }
+        }
+    }
+
     pub(super) fn check_creates(&mut self, at: usize, canary: i64) {
         if let Some(round) = &mut self.round {
             round.active.insert(at);
@@ -244,76 +265,23 @@ impl Engine {
         let check = job.check.clone();
         let restrictions =
             self.declared(&check.token, now).map(|d| d.restrictions(&check.organization).to_vec());
-        match classify::auth_check(&exchange.outcome, &restrictions.unwrap_or_default()) {
-            Access::Denied(why) => self.ask_target(at, &check, why),
-            found => self.finish_check(at, found, String::new(), now),
-        }
-    }
-
-    /// A denial means something only if the target is there: seen by the janitor, or open to everybody.
-    fn ask_target(&mut self, at: usize, check: &Check, why: DenyReason) {
-        let Target::Repo { kind, repo } = &check.target else { return };
-        let janitor = self.config.organization(&check.organization).and_then(|o| o.janitor.clone());
-        let observer = janitor.map_or(Credential::Anonymous, Credential::Token);
-        let key: TargetKey = (*kind, repo.clone(), observer);
-        let Some(round) = &mut self.round else { return };
-        if let Some(job) = round.jobs.get_mut(at) {
-            job.stage = Stage::Denied(why, key.clone());
-        }
-        if !round.targets.contains_key(&key) {
-            round.targets.insert(key.clone(), TargetSeen::Asked);
-            let request = routes::repo_info(key.0, &key.1, key.2.clone());
-            self.ask(Job::Target(key), request, None);
-        }
-    }
-
-    pub(super) fn hear_target(&mut self, key: &TargetKey, exchange: &Exchange) {
-        let wanted = key.1.to_string();
-        let anonymous = key.2 == Credential::Anonymous;
-        let seen = match &exchange.outcome {
-            Err(failure) => TargetSeen::Not(of_failure(*failure)),
-            Ok(answer) if (200..300).contains(&answer.status) => {
-                let id = crate::hub::answers::json(answer)
-                    .and_then(|body| Some(body.get("id")?.as_str()? == wanted));
-                match id {
-                    Some(true) => TargetSeen::There,
-                    // Reading forgives another letter case, and a moved repository answers under its new name.
-                    Some(false) => TargetSeen::Not(UnknownReason::TargetMissing),
-                    None => TargetSeen::Not(UnknownReason::NoControl),
-                }
+        let Some(row) = probes::row_of(check.permission) else { return };
+        let found = row.read(&exchange.outcome, &restrictions.unwrap_or_default());
+        let (stage, proof) = match (found, row.control) {
+            (Access::Denied(why), Control::Target) => match self.target_proof(&check) {
+                Some(key) => (Stage::Denied(why, key.clone()), key),
+                None => return self.finish_check(at, found, String::new(), now),
+            },
+            (Access::Allowed, Control::Closed) => {
+                let key = ProofKey::Closed(check.permission, check.organization.clone());
+                (Stage::Granted(key.clone()), key)
             }
-            Ok(answer) if repo_not_found(answer) && !anonymous => {
-                TargetSeen::Not(UnknownReason::TargetMissing)
-            }
-            Ok(answer) if (300..400).contains(&answer.status) => {
-                TargetSeen::Not(UnknownReason::TargetMissing)
-            }
-            Ok(answer) => TargetSeen::Not(match of_status(answer) {
-                why @ (UnknownReason::RateLimited | UnknownReason::HubError | UnknownReason::Timeout) => why,
-                _ => UnknownReason::NoControl,
-            }),
+            _ => return self.finish_check(at, found, String::new(), now),
         };
-        let Some(round) = &mut self.round else { return };
-        round.targets.insert(key.clone(), seen);
-        let waiting: Vec<usize> = round
-            .jobs
-            .iter()
-            .enumerate()
-            .filter(|(_, job)| matches!(job.stage, Stage::Denied(..)))
-            .map(|(at, _)| at)
-            .collect();
-        for at in waiting {
-            self.keep_target_evidence(at, key, exchange);
+        if let Some(job) = self.round.as_mut().and_then(|round| round.jobs.get_mut(at)) {
+            job.stage = stage;
         }
-    }
-
-    fn keep_target_evidence(&mut self, at: usize, key: &TargetKey, exchange: &Exchange) {
-        let same = self.round.as_ref().and_then(|round| round.jobs.get(at)).is_some_and(
-            |job| matches!(&job.check.target, Target::Repo { kind, repo } if *kind == key.0 && *repo == key.1),
-        );
-        if same {
-            self.keep_evidence(at, exchange);
-        }
+        self.ask_proof(&proof);
     }
 
     /// Ends what can be ended: denials whose target is known, creations whose canary has come to rest.
@@ -323,8 +291,8 @@ impl Engine {
         for at in &round.active {
             let Some(job) = round.jobs.get(*at) else { continue };
             match &job.stage {
-                Stage::Denied(why, target) => {
-                    if let Some((found, sentence)) = self.judge_denial(&job.check, *why, target, now) {
+                Stage::Denied(..) | Stage::Granted(_) => {
+                    if let Some((found, sentence)) = self.judge_by_proof(&job.check, &job.stage, now) {
                         ends.push((*at, found, sentence));
                     }
                 }
@@ -333,7 +301,7 @@ impl Engine {
                         ends.push((*at, found, sentence));
                     }
                 }
-                Stage::Waiting | Stage::Asking | Stage::Done => {}
+                Stage::Waiting | Stage::Asking | Stage::Trying | Stage::Done => {}
             }
         }
         let moved = !ends.is_empty();
@@ -343,43 +311,9 @@ impl Engine {
         moved
     }
 
-    fn judge_denial(
-        &self,
-        check: &Check,
-        why: DenyReason,
-        target: &TargetKey,
-        now: Moment,
-    ) -> Option<(Access, String)> {
-        let (kind, repo, observer) = target;
-        let has_janitor = *observer != Credential::Anonymous;
-        let targets = &self.round.as_ref()?.targets;
-        let unknown = |why, sentence: String| Some((Access::Undetermined(why), sentence));
-        match targets.get(target)? {
-            TargetSeen::Asked => None,
-            TargetSeen::Not(UnknownReason::TargetMissing) => unknown(
-                UnknownReason::TargetMissing,
-                format!("there is no {kind} '{repo}' under exactly this name; correct the config"),
-            ),
-            TargetSeen::Not(UnknownReason::NoControl) if !has_janitor => unknown(
-                UnknownReason::NoControl,
-                format!(
-                    "nobody could show that '{repo}' exists; give the organization a janitor that can read it"
-                ),
-            ),
-            TargetSeen::Not(why) => unknown(*why, format!("the janitor could not show that '{repo}' exists")),
-            TargetSeen::There if why == DenyReason::Hidden && !self.known_alive(&check.token, now) => {
-                unknown(
-                    UnknownReason::NoControl,
-                    "nothing shows that the token is alive: its whoami is not known".to_owned(),
-                )
-            }
-            TargetSeen::There => Some((Access::Denied(why), String::new())),
-        }
-    }
-
     /// "Not found" is no proof of life: it needs an answer of this process that only a live token gets, or a
     /// fresh whoami.
-    fn known_alive(&self, token: &TokenName, now: Moment) -> bool {
+    pub(super) fn known_alive(&self, token: &TokenName, now: Moment) -> bool {
         self.tokens.get(token).is_some_and(|state| state.alive && !state.spent)
             || self.declared(token, now).is_some()
     }

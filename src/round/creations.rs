@@ -32,28 +32,37 @@ impl Engine {
         group: Option<&str>,
         now: Moment,
     ) {
+        let (group, user) = match self.may_create(check, group, now) {
+            Ok(found) => found,
+            Err((why, sentence)) => {
+                return self.finish_check(at, Access::Undetermined(why), sentence, now);
+            }
+        };
+        if let Some(why) = self.creation_must_wait(check, &user, now) {
+            return self.block_check(at, why);
+        }
+        self.plan_canary(at, check, kind, group, user, now);
+    }
+
+    /// Whether a creation may be tried at all; then the id of its resource group, and its user.
+    pub(super) fn may_create(
+        &self,
+        check: &Check,
+        group: Option<&str>,
+        now: Moment,
+    ) -> Result<(Option<String>, String), (UnknownReason, String)> {
         if self.mode.read_only {
-            let sentence = "creating is off (--read-only)".to_owned();
-            return self.finish_check(at, Access::Undetermined(UnknownReason::ReadOnly), sentence, now);
+            return Err((UnknownReason::ReadOnly, "creating is off (--read-only)".to_owned()));
         }
         if self.latched(&check.organization) {
             let sentence = format!(
                 "canaries of '{}' are latched off after an accident; see `canaries list`, then `canaries unlatch`",
                 check.organization
             );
-            return self.finish_check(at, Access::Undetermined(UnknownReason::NoControl), sentence, now);
+            return Err((UnknownReason::NoControl, sentence));
         }
-        let group = match self.resolve_group(check, group, now) {
-            Ok(group) => group,
-            Err((why, sentence)) => {
-                return self.finish_check(at, Access::Undetermined(why), sentence, now);
-            }
-        };
-        let user = self.user_of(&Credential::Token(check.token.clone()));
-        if let Some(why) = self.creation_must_wait(check, &user, now) {
-            return self.block_check(at, why);
-        }
-        self.plan_canary(at, check, kind, group, user, now);
+        let group = self.resolve_group(check, group, now)?;
+        Ok((group, self.user_of(&Credential::Token(check.token.clone()))))
     }
 
     /// The id of a resource group that the config gives by name or by id.
@@ -114,6 +123,21 @@ impl Engine {
 
     /// Bounds, budgets and locks: why a probe waits its turn before its intent is written, if it must.
     fn creation_must_wait(&self, check: &Check, user: &str, now: Moment) -> Option<String> {
+        if let Some(why) = self.user_must_wait(check, user, now) {
+            return Some(why);
+        }
+        if let Some(id) = self.open_intent(user, &check.token) {
+            return Some(format!(
+                "canary {id} of its user is not resolved yet; see `scopewatch canaries list`"
+            ));
+        }
+        (self.unresolved(&check.organization) >= UNRESOLVED_MAX).then(|| {
+            format!("{UNRESOLVED_MAX} canaries of the organization are not resolved; see `scopewatch canaries list`")
+        })
+    }
+
+    /// What holds for every call that may create, on a sentinel too: the user's lock, pauses and budget.
+    pub(super) fn user_must_wait(&self, check: &Check, user: &str, now: Moment) -> Option<String> {
         // While it is not known whose a token is, it may be anybody's: then nothing is created beside it.
         let unknown = |user: &str| user.starts_with("token:");
         let locked = self.creating.contains(user)
@@ -121,11 +145,6 @@ impl Engine {
             || self.creating.iter().any(|other| unknown(other));
         if locked {
             return Some("another creation of its user is under way".to_owned());
-        }
-        if let Some(id) = self.open_intent(user, &check.token) {
-            return Some(format!(
-                "canary {id} of its user is not resolved yet; see `scopewatch canaries list`"
-            ));
         }
         // What a token did before its user was known, its user did; and who is not known may be anybody.
         let by_user = |owner: &str| unknown(user) || self.known_user(owner) == user;
@@ -140,13 +159,8 @@ impl Engine {
         let budget = self.config.organization(&check.organization).map_or(0, |o| o.max_creations_per_day);
         let recent = |creation: &&Creation| by_user(&creation.owner) && now.wall.since(creation.at) < DAY;
         let used = self.creations.iter().filter(recent).count();
-        if used >= usize::try_from(budget).unwrap_or(usize::MAX) {
-            return Some(format!(
-                "its user's creations of 24 hours are used up (max_creations_per_day: {budget})"
-            ));
-        }
-        (self.unresolved(&check.organization) >= UNRESOLVED_MAX).then(|| {
-            format!("{UNRESOLVED_MAX} canaries of the organization are not resolved; see `scopewatch canaries list`")
+        (used >= usize::try_from(budget).unwrap_or(usize::MAX)).then(|| {
+            format!("its user's creations of 24 hours are used up (max_creations_per_day: {budget})")
         })
     }
 
@@ -258,12 +272,15 @@ impl Engine {
             self.keep_evidence(at, exchange);
             self.check_answered(at, now);
         }
-        self.rest_creations(id, &heard, now);
+        let owner = self.canaries.get(&id).and_then(|live| live.lock.clone());
+        if let (CreateHeard::Refused(Access::Undetermined(why)), Some(owner)) = (&heard, owner) {
+            self.rest_creations(&owner, *why, now);
+        }
         self.take_create(id, heard, now);
     }
 
     /// Whether anybody showed that the resource group of this check exists, if it names one.
-    fn group_is_shown(&self, at: usize, now: Moment) -> bool {
+    pub(super) fn group_is_shown(&self, at: usize, now: Moment) -> bool {
         let job = self.round.as_ref().and_then(|round| round.jobs.get(at));
         let Some(Target::Create { group: Some(group), .. }) = job.map(|job| &job.check.target) else {
             return true;
@@ -275,16 +292,14 @@ impl Engine {
     }
 
     /// The Hub's own cap, or its lock held by somebody else: this user's creations rest.
-    fn rest_creations(&mut self, id: i64, heard: &CreateHeard, now: Moment) {
-        let CreateHeard::Refused(Access::Undetermined(why)) = heard else { return };
+    pub(super) fn rest_creations(&mut self, owner: &str, why: UnknownReason, now: Moment) {
         let rest = match why {
             UnknownReason::CreationCap => CAP_REST,
             UnknownReason::Conflict => LOCK_REST,
             _ => return,
         };
-        let Some(owner) = self.canaries.get(&id).and_then(|live| live.lock.clone()) else { return };
-        let pause = Pause { owner: owner.clone(), until: now.wall + rest, why: *why };
-        self.pauses.insert(owner, pause.clone());
+        let pause = Pause { owner: owner.to_owned(), until: now.wall + rest, why };
+        self.pauses.insert(owner.to_owned(), pause.clone());
         self.remember(Write::Pause(pause));
     }
 

@@ -15,6 +15,22 @@ pub(super) fn deed(check: &Check) -> String {
         }
         (Permission::RepoRead, target) => format!("read '{target}'"),
         (Permission::RepoWrite, target) => format!("write to '{target}'"),
+        (Permission::JobRead, _) => format!("see the jobs of '{organization}'"),
+        (Permission::JobWrite, _) => format!("run jobs in '{organization}'"),
+        (Permission::EndpointRead, _) => format!("see the inference endpoints of '{organization}'"),
+        (Permission::EndpointWrite, _) => format!("manage the inference endpoints of '{organization}'"),
+        (Permission::EndpointInfer, _) => format!("call the inference endpoints of '{organization}'"),
+        (Permission::OrgMembers, _) => format!("list the members of '{organization}'"),
+        (Permission::OrgRepositories, _) => format!("list all repositories of '{organization}'"),
+        (Permission::OrgAuditLog, _) => format!("read the audit log of '{organization}'"),
+        (Permission::OrgBilling, _) => format!("read the billing of '{organization}'"),
+        (Permission::OrgServiceAccounts, _) => format!("list the service accounts of '{organization}'"),
+        (Permission::OrgNetworkSecurity, _) => {
+            format!("read the network security settings of '{organization}'")
+        }
+        (Permission::OrgResourceGroups, _) => format!("list resource groups of '{organization}'"),
+        (Permission::UserWebhooks, _) => "read the webhooks of its user".to_owned(),
+        (Permission::UserBilling, _) => "read the billing of its user".to_owned(),
         (permission, _) => format!("use {permission} on '{organization}'"),
     }
 }
@@ -24,8 +40,9 @@ pub(super) fn result(check: &Check, verdict: Verdict, found: Access, why: &str) 
     let (token, deed) = (&check.token, deed(check));
     match (verdict, found) {
         (Verdict::UnexpectedGrant, _) => {
+            let also = if why.is_empty() { String::new() } else { format!(" ({why})") };
             format!(
-                "'{token}' can {deed}, which is expected to be denied; narrow the token's scopes or its user's role"
+                "'{token}' can {deed}, which is expected to be denied; narrow the token's scopes or its user's role{also}"
             )
         }
         (Verdict::UnexpectedDenial, Access::Denied(reason)) => {

@@ -5,16 +5,20 @@
 //! shown. Canaries live on beside the rounds until their absence is proven. The engine sends and stores nothing
 //! itself and reads no clock: `drive` carries its effects out, a simulation can do the same.
 //!
-//! `rounds`, `tokens`, `controls`, `checks`, `creations`, `canaries` and `record` each hold one part of the story; the state is here.
+//! `rounds`, `tokens`, `controls`, `checks`, `proofs`, `creations`, `sentinels`, `canaries` and `record` each hold
+//! one part of the story; the state is here.
 
+mod blind;
 mod canaries;
 mod checks;
 mod controls;
 mod creations;
 pub mod drive;
 mod explain;
+mod proofs;
 mod record;
 mod rounds;
+mod sentinels;
 mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -38,6 +42,7 @@ use crate::store::{Breaker, Creation, Kept, Pause, Write};
 use canaries::Live;
 use controls::{ControlJob, ControlKey};
 use rounds::Round;
+use sentinels::Trial;
 use tokens::TokenState;
 
 /// What may happen to the engine.
@@ -119,8 +124,9 @@ pub struct Mode {
 enum Job {
     Whoami(TokenName),
     Control(ControlKey),
-    Target(checks::TargetKey),
+    Proof(proofs::ProofKey),
     Check(usize),
+    Trial(u64),
     Create(i64),
     Visit(i64),
     Delete(i64),
@@ -131,6 +137,8 @@ enum Job {
 enum Op {
     /// The intent of this canary.
     Intent(i64),
+    /// That a creation is tried on a sentinel.
+    Trial(u64),
     /// The attempt to delete it; the DELETE must leave before this moment.
     Attempt(i64, Duration),
     /// Results and all else that nothing waits for; kept to be tried again.
@@ -166,6 +174,8 @@ pub struct Engine {
     controls: BTreeMap<ControlKey, ControlJob>,
     canaries: BTreeMap<i64, Live>,
     creating: BTreeSet<String>,
+    trials: BTreeMap<u64, Trial>,
+    last_trial: u64,
     creations: Vec<Creation>,
     breakers: BTreeMap<String, Breaker>,
     pauses: BTreeMap<String, Pause>,
@@ -239,6 +249,8 @@ impl Engine {
             controls: BTreeMap::new(),
             canaries: BTreeMap::new(),
             creating: BTreeSet::new(),
+            trials: BTreeMap::new(),
+            last_trial: 0,
             creations: kept.creations,
             breakers: kept.breakers.into_iter().map(|b| (b.organization.clone(), b)).collect(),
             pauses: kept.pauses.into_iter().map(|p| (p.owner.clone(), p)).collect(),
@@ -437,6 +449,7 @@ impl Engine {
             self.store_faults = 0;
         }
         match self.ops.remove(&op) {
+            Some(Op::Trial(id)) => self.trial_stored(id, done, now),
             Some(Op::Intent(id)) => self.intent_stored(id, done, now),
             Some(Op::Attempt(id, before)) => self.attempt_stored(id, done, before, now),
             Some(Op::Rest(batch)) => {
@@ -490,8 +503,9 @@ impl Engine {
         match job {
             Job::Whoami(token) => self.hear_whoami(&token, exchange, now),
             Job::Control(key) => self.hear_control(&key, exchange, now),
-            Job::Target(key) => self.hear_target(&key, exchange),
+            Job::Proof(key) => self.hear_proof(&key, exchange),
             Job::Check(at) => self.hear_check(at, exchange, now),
+            Job::Trial(id) => self.hear_trial(id, exchange, now),
             Job::Create(id) => self.hear_create(id, exchange, now),
             Job::Visit(id) => self.hear_visit(id, exchange, now),
             Job::Delete(id) => self.hear_delete(id, exchange, now),

@@ -16,7 +16,6 @@ use crate::report::{
     CanaryShown, CanarySummary, CheckResult, CheckView, Finding, FindingKey, FindingKind, OrganizationView,
     Report, Snapshot, Summary, TokenView,
 };
-use crate::schedule::period;
 use crate::store::Write;
 
 use super::checks::{CheckJob, creation_access};
@@ -143,7 +142,7 @@ impl Engine {
     }
 
     /// Begins, confirms or ends a finding.
-    fn set_finding(
+    pub(super) fn set_finding(
         &mut self,
         key: FindingKey,
         lasts: bool,
@@ -200,7 +199,7 @@ impl Engine {
         self.token_findings(now);
         self.organization_findings(now);
         self.hub_findings(&round.jobs, now);
-        self.blind_findings(now);
+        self.blind_findings(&round.done, now);
         self.last_round = Some(now.wall);
         let took = now.mono.saturating_sub(round.begun.mono);
         self.once_shown.push(Effect::Meter(Meter::Round { took, finished: now.wall }));
@@ -302,11 +301,21 @@ impl Engine {
                 .map(|c| format!("{} ({})", c.repo, c.note))
                 .collect();
             let key = organization_finding(FindingKind::CanaryLeft, &organization.name);
-            let detail = format!(
-                "canaries whose absence is not proven: {}; see `scopewatch canaries list`",
-                left.join(", ")
-            );
-            self.set_finding(key, !left.is_empty(), Severity::Warning, || detail, now.wall);
+            let latched = self.breakers.get(&organization.name).map(|breaker| breaker.why.clone());
+            let mut detail: Vec<String> = Vec::new();
+            if !left.is_empty() {
+                let left = left.join(", ");
+                detail.push(format!(
+                    "canaries whose absence is not proven: {left}; see `scopewatch canaries list`"
+                ));
+            }
+            if let Some(why) = latched {
+                detail.push(format!(
+                    "creating is latched off: {why}; look into it, then `scopewatch canaries unlatch`"
+                ));
+            }
+            let lasts = !detail.is_empty();
+            self.set_finding(key, lasts, Severity::Warning, || detail.join("; "), now.wall);
         }
     }
 
@@ -330,30 +339,6 @@ impl Engine {
         );
         let key = organization_finding(FindingKind::HubUnreachable, "");
         self.set_finding(key, lasts, Severity::Warning, || detail, now.wall);
-    }
-
-    fn blind_findings(&mut self, now: Moment) {
-        let config = self.config.clone();
-        let schedule = &config.schedule;
-        let zone = schedule.timezone;
-        let every = [&schedule.probe, &schedule.canary].map(|cron| period(cron, zone, now.wall));
-        let [probe, create] = every;
-        for check in config.tokens.iter().flat_map(|token| &token.checks) {
-            let key = check.key();
-            let Some(state) = self.checks.get(&key) else { continue };
-            let period = if check.creates() { create } else { probe };
-            let stale_after = config.alerts.stale_after.unwrap_or(period * 3);
-            let since = state.conclusive.map_or(self.begun.wall, |(_, at)| at.max(self.begun.wall));
-            let blind = state.latest.conclusive().is_none() && now.wall.since(since) > stale_after;
-            let id = check_finding(FindingKind::Blind, &key);
-            self.set_finding(
-                id,
-                blind,
-                Severity::Warning,
-                || explain::finding(FindingKind::Blind, check),
-                now.wall,
-            );
-        }
     }
 
     /// Forgets what is no longer configured.
@@ -521,7 +506,7 @@ fn shown(canary: &Canary) -> CanaryShown {
     CanaryShown { repo: canary.repo.to_string(), kind: canary.kind.as_str(), state: canary.shown() }
 }
 
-fn check_finding(kind: FindingKind, key: &CheckKey) -> FindingKey {
+pub(super) fn check_finding(kind: FindingKind, key: &CheckKey) -> FindingKey {
     FindingKey {
         kind,
         organization: key.organization.clone(),
@@ -531,7 +516,7 @@ fn check_finding(kind: FindingKind, key: &CheckKey) -> FindingKey {
     }
 }
 
-fn organization_finding(kind: FindingKind, organization: &str) -> FindingKey {
+pub(super) fn organization_finding(kind: FindingKind, organization: &str) -> FindingKey {
     FindingKey { kind, organization: organization.to_owned(), token: None, permission: None, target: None }
 }
 

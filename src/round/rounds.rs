@@ -12,8 +12,9 @@ use crate::moment::Moment;
 use crate::plan::plan;
 use crate::schedule::{Classes, period, spread};
 
-use super::checks::{CheckJob, TargetKey, TargetSeen};
+use super::checks::CheckJob;
 use super::controls::ControlKey;
+use super::proofs::{Proof, ProofKey};
 use super::{Effect, Engine, Job};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +42,7 @@ pub(super) struct Round {
     pub blocked: Vec<usize>,
     /// Checks whose walk is under way.
     pub active: BTreeSet<usize>,
-    pub targets: BTreeMap<TargetKey, TargetSeen>,
+    pub proofs: BTreeMap<ProofKey, Proof>,
     pub controls: BTreeSet<ControlKey>,
     /// What they came to.
     pub done: BTreeMap<ControlKey, Control>,
@@ -90,7 +91,7 @@ impl Engine {
             jobs,
             blocked: Vec::new(),
             active: BTreeSet::new(),
-            targets: BTreeMap::new(),
+            proofs: BTreeMap::new(),
             controls: BTreeSet::new(),
             done: BTreeMap::new(),
             tokens: Vec::new(),
@@ -127,6 +128,11 @@ impl Engine {
                     let id = *id;
                     self.flights.remove(&outgoing.flight);
                     self.create_unsent(id, now);
+                }
+                Some(Job::Trial(id)) => {
+                    let id = *id;
+                    self.flights.remove(&outgoing.flight);
+                    self.drop_trial(id);
                 }
                 _ => {
                     self.flights.remove(&outgoing.flight);

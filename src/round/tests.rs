@@ -5,6 +5,7 @@
 
 mod hub;
 mod life;
+mod probes;
 mod random;
 mod stories;
 mod truth;

@@ -46,6 +46,12 @@ pub struct Hub {
     pub known_names: Vec<Key>,
     /// Old names that lead elsewhere.
     pub moved: Vec<Key>,
+    /// Whatever is asked to be created is deleted by somebody a moment before.
+    pub vanishing: bool,
+    /// Shows its members to anybody.
+    pub open_members: bool,
+    /// Says yes, or no, to whatever is asked.
+    pub says: Option<bool>,
     last_id: u64,
 }
 
@@ -119,7 +125,11 @@ impl Hub {
         if self.holder(&request.credential).is_none_or(|holder| holder.dead) && !anonymous {
             return refused(401, "Invalid username or password.");
         }
+        if let Some(yes) = self.says {
+            return if yes { said(200, &json!({ "name": "x", "id": "x" })) } else { refused(403, "no") };
+        }
         match request.verb {
+            Verb::Post if request.body.is_none() => self.place(request),
             Verb::Post => self.create(request, now),
             Verb::Delete => self.delete(request),
             Verb::Get => self.read(request),
@@ -133,12 +143,38 @@ impl Hub {
             let text = "You don't have the rights to create a model under the namespace \"acme\"";
             return refused(403, text);
         }
+        if self.vanishing {
+            self.repos.remove(&key);
+        }
         if self.repos.contains_key(&key) {
             return refused(409, "You already created this model repo");
         }
         let name = key.1.clone();
         let id = self.make(key, holder.user, true, now);
         said(200, &json!({ "url": "x", "name": name, "id": id }))
+    }
+
+    /// Jobs and endpoints: who may create may use them.
+    fn place(&self, request: &Request) -> Answer {
+        match self.holder(&request.credential) {
+            Some(holder) if holder.creates => {
+                said(200, &json!({ "namespace": { "name": "acme" }, "user": { "name": holder.user } }))
+            }
+            _ => refused(403, "You don't have the required permissions to complete this action"),
+        }
+    }
+
+    /// The pages of the organization: who deletes is an admin.
+    fn page(&self, page: &str, request: &Request) -> Answer {
+        let admin = self.holder(&request.credential).is_some_and(|holder| holder.deletes);
+        match page {
+            "members" if self.open_members => said(200, &json!([{ "user": "alice" }])),
+            _ if !admin => refused(403, "You don't have the required permissions"),
+            "members" => said(200, &json!([{ "user": "alice" }])),
+            "network-security" => said(200, &json!({ "enforceIpRestriction": false })),
+            "usage" => said(200, &json!({ "usage": {} })),
+            _ => said(200, &json!([])),
+        }
     }
 
     fn delete(&mut self, request: &Request) -> Answer {
@@ -168,7 +204,9 @@ impl Hub {
                     refused(404, "This organization does not exist")
                 }
             }
-            ["organizations", ..] => said(200, &json!([])),
+            ["organizations", _, "resource-groups"] => said(200, &json!([])),
+            ["organizations", .., page] => self.page(page, request),
+            ["settings", ..] => refused(403, "You don't have the required permissions"),
             [plural] => self.list(kind_of(plural), query, request),
             [plural, namespace, name, rest @ ..] => {
                 let key = (kind_of(plural), format!("{namespace}/{name}"));

@@ -151,6 +151,8 @@ pub struct Life {
     pub events: u64,
     pub restarts: u64,
     pub posts: Vec<(Duration, String, Key)>,
+    /// Creations on sentinels that left.
+    pub trials: usize,
     pub deletes: BTreeMap<Key, usize>,
     /// Names that something happened to which only a person can judge.
     pub odd: Vec<Key>,
@@ -202,6 +204,7 @@ impl Life {
             events: 0,
             restarts: 0,
             posts: vec![],
+            trials: 0,
             deletes: BTreeMap::new(),
             odd: vec![],
             queue: BTreeMap::new(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::access::{Access, Permission, Verdict};
+use crate::access::{Access, Method, Permission, Verdict};
 use crate::exchange::{Answer, Credential, Failure, Request, Verb};
 use crate::intent::{Canary, CanaryState, DeleteOutcome};
 use crate::report::Report;
@@ -99,6 +99,10 @@ impl Life {
                 return self
                     .later(after, Pending::Heard { flight, request, outcome: Box::new(outcome), sent });
             }
+            Verb::Post if request.body.is_none() => {
+                assert!(!self.mode.read_only, "a POST under --read-only");
+            }
+            Verb::Post if self.is_sentinel(&request) => self.check_trial(flight, &request),
             Verb::Post => self.check_post(flight, &request),
             Verb::Delete => self.check_delete(flight, &request),
         }
@@ -167,6 +171,31 @@ impl Life {
         self.posts.push((self.now, user.to_owned(), key));
     }
 
+    fn is_sentinel(&self, request: &Request) -> bool {
+        let (_, name) = named(request);
+        self.config
+            .tokens
+            .iter()
+            .flat_map(|token| &token.checks)
+            .any(|check| matches!(&check.method, Method::Sentinel(sentinel) if sentinel.to_string() == name))
+    }
+
+    /// A creation on a sentinel: seen a moment ago, counted durably, alone of its user.
+    fn check_trial(&mut self, flight: u64, request: &Request) {
+        assert!(!self.mode.read_only, "a POST under --read-only");
+        let key = named(request);
+        let (seen, _) = self.identity.get(&key).expect("nobody looked at the sentinel");
+        assert!(self.now <= *seen + S(2), "the sentinel was seen {:?} ago", self.now.saturating_sub(*seen));
+        assert_eq!(request.body.as_ref().expect("a body")["private"], true, "I7");
+        assert!(self.kept.breakers.is_empty(), "I14: a POST although latched");
+        self.trials += 1;
+        let intents = self.durable_at.len();
+        assert!(self.kept.creations.len() >= self.trials + intents, "a creation that is not counted durably");
+        let user = self.hub.holder(&request.credential).expect("a holder").user;
+        assert!(self.posting.values().all(|other| *other != user), "two creations of {user} at once");
+        self.posting.insert(flight, user);
+    }
+
     fn check_delete(&mut self, flight: u64, request: &Request) {
         assert!(!self.mode.read_only, "a DELETE under --read-only");
         let key = named(request);
@@ -196,7 +225,9 @@ impl Life {
         for result in &report.results {
             let holder = &self.hub.holders[&result.token];
             let may = match result.permission {
-                Permission::RepoCreate => holder.creates,
+                Permission::RepoCreate | Permission::JobRead | Permission::JobWrite => holder.creates,
+                Permission::UserWebhooks => false,
+                Permission::OrgMembers if self.hub.open_members => false,
                 Permission::RepoRead => holder.sees,
                 _ => holder.deletes,
             };
