@@ -16,7 +16,7 @@ use crate::report::{
     CanaryShown, CanarySummary, CheckResult, CheckView, Finding, FindingKey, FindingKind, OrganizationView,
     Report, Snapshot, Summary, TokenView,
 };
-use crate::store::Write;
+use crate::store::{LastAnswer, Write};
 
 use super::checks::{CheckJob, creation_access};
 use super::{Effect, Engine, Meter, explain};
@@ -32,6 +32,8 @@ impl Engine {
         if let Some(check) = check {
             self.record_answer(&check, result.found, now);
             if self.is_configured(&check) {
+                let body = basis(&result).to_string();
+                self.remember(Write::Answer(LastAnswer { key: check.key(), at: result.observed_at, body }));
                 self.latest.insert(check.key(), result);
             }
         }
@@ -499,6 +501,21 @@ impl Engine {
         lasting.extend(over);
         lasting
     }
+}
+
+/// What a result rests on, as the store keeps it for `explain`.
+fn basis(result: &CheckResult) -> serde_json::Value {
+    let evidence: Vec<serde_json::Value> = result
+        .evidence
+        .iter()
+        .map(|e| {
+            serde_json::json!({
+                "method": e.method, "path": e.path, "status": e.status,
+                "request_id": e.request_id, "failure": e.failure,
+            })
+        })
+        .collect();
+    serde_json::json!({ "evidence": evidence, "explanation": result.explanation })
 }
 
 /// A canary as reports show it.

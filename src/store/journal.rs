@@ -6,14 +6,14 @@ use std::time::Duration;
 use sqlx::sqlite::SqliteConnection;
 
 use super::fault::Trouble;
-use super::{Breaker, Creation, Declared, Pause, Write};
+use super::{Breaker, Creation, Declared, LastAnswer, Pause, Write};
 use crate::access::CheckKey;
 use crate::alert::CheckState;
 use crate::intent::Canary;
 use crate::moment::Timestamp;
 use crate::report::Finding;
 
-pub(super) use super::rows::{kept, latest_canaries, transitions};
+pub(super) use super::rows::{kept, last_answer, latest_canaries, transitions};
 
 /// Over how long creation calls count.
 pub(super) const CREATIONS_COUNT: Duration = Duration::from_secs(24 * 3600);
@@ -33,6 +33,7 @@ pub(super) async fn write(connection: &mut SqliteConnection, entry: &Write) -> R
         }
         Write::Creation(creation) => write_creation(connection, creation).await,
         Write::Check(state) => write_check(connection, state).await,
+        Write::Answer(answer) => write_answer(connection, answer).await,
         Write::ForgetCheck(key) => forget_check(connection, key).await,
         Write::Finding(finding) => write_finding(connection, finding).await,
         Write::Breaker(breaker) => write_breaker(connection, breaker).await,
@@ -198,16 +199,37 @@ async fn write_check(connection: &mut SqliteConnection, state: &CheckState) -> R
     Ok(())
 }
 
-async fn forget_check(connection: &mut SqliteConnection, key: &CheckKey) -> Result<(), Trouble> {
+async fn write_answer(connection: &mut SqliteConnection, answer: &LastAnswer) -> Result<(), Trouble> {
     sqlx::query(
-        "DELETE FROM checks WHERE organization = $1 AND token = $2 AND permission = $3 AND target = $4",
+        "INSERT INTO answers (organization, token, permission, target, at, body)
+         VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT (organization, token, permission, target) DO UPDATE SET
+             at = excluded.at, body = excluded.body",
     )
-    .bind(&key.organization)
-    .bind(key.token.as_str())
-    .bind(key.permission.as_str())
-    .bind(&key.target)
+    .bind(&answer.key.organization)
+    .bind(answer.key.token.as_str())
+    .bind(answer.key.permission.as_str())
+    .bind(&answer.key.target)
+    .bind(answer.at.0)
+    .bind(&answer.body)
     .execute(connection)
     .await?;
+    Ok(())
+}
+
+async fn forget_check(connection: &mut SqliteConnection, key: &CheckKey) -> Result<(), Trouble> {
+    for table in [
+        "DELETE FROM checks WHERE organization = $1 AND token = $2 AND permission = $3 AND target = $4",
+        "DELETE FROM answers WHERE organization = $1 AND token = $2 AND permission = $3 AND target = $4",
+    ] {
+        sqlx::query(table)
+            .bind(&key.organization)
+            .bind(key.token.as_str())
+            .bind(key.permission.as_str())
+            .bind(&key.target)
+            .execute(&mut *connection)
+            .await?;
+    }
     Ok(())
 }
 

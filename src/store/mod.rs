@@ -92,6 +92,15 @@ pub struct Declared {
     pub body: String,
 }
 
+/// What the latest answer to a check rests on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastAnswer {
+    pub key: CheckKey,
+    pub at: Timestamp,
+    /// JSON made by others; opaque here, never a secret.
+    pub body: String,
+}
+
 /// One step in the life of a canary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transition {
@@ -113,6 +122,7 @@ pub enum Write {
     },
     Creation(Creation),
     Check(CheckState),
+    Answer(LastAnswer),
     /// The check is no longer configured.
     ForgetCheck(CheckKey),
     Finding(Finding),

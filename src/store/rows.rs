@@ -9,7 +9,7 @@ use sqlx::{Row, Sqlite};
 
 use super::fault::Trouble;
 use super::journal::CREATIONS_COUNT;
-use super::{Breaker, Creation, Declared, Kept, Pause, Transition};
+use super::{Breaker, Creation, Declared, Kept, LastAnswer, Pause, Transition};
 use crate::access::{Access, CheckKey, RepoName, TokenName};
 use crate::alert::CheckState;
 use crate::intent::{Canary, DeleteAttempt};
@@ -232,6 +232,27 @@ pub(in crate::store) async fn transitions(
             event: line.get("event")?,
         })
     })
+}
+
+/// What the latest answer to a check rests on.
+pub(in crate::store) async fn last_answer(
+    connection: &mut SqliteConnection,
+    key: &CheckKey,
+) -> Result<Option<LastAnswer>, Trouble> {
+    let rows = sqlx::query(
+        "SELECT at, body FROM answers
+         WHERE organization = $1 AND token = $2 AND permission = $3 AND target = $4",
+    )
+    .bind(&key.organization)
+    .bind(key.token.as_str())
+    .bind(key.permission.as_str())
+    .bind(&key.target)
+    .fetch_all(connection)
+    .await?;
+    let found = each("answers", &rows, |line| {
+        Ok(LastAnswer { key: key.clone(), at: line.at("at")?, body: line.get("body")? })
+    })?;
+    Ok(found.into_iter().next())
 }
 
 fn check(line: &Line<'_>) -> Result<CheckState, Trouble> {

@@ -15,15 +15,19 @@ use sqlx::{ConnectOptions, Connection, Row};
 use tokio::sync::Mutex;
 
 use super::fault::{Trouble, file_fault, shown};
-use super::{Kept, Mode, Operation, StoreFault, Transition, Write, journal};
+use super::{Kept, LastAnswer, Mode, Operation, StoreFault, Transition, Write, journal};
+use crate::access::CheckKey;
 use crate::intent::Canary;
 use crate::moment::Timestamp;
 
 /// Every version of the file, in order; each script ends by setting `user_version` to its number.
-const MIGRATIONS: &[(i64, &str)] = &[(1, include_str!("migrations/sqlite/0001_journal.sql"))];
+const MIGRATIONS: &[(i64, &str)] = &[
+    (1, include_str!("migrations/sqlite/0001_journal.sql")),
+    (2, include_str!("migrations/sqlite/0002_answers.sql")),
+];
 
 /// The version that this program reads and writes.
-const KNOWN: i64 = 1;
+const KNOWN: i64 = 2;
 
 /// Marks a file as ours, so that the database of another program is never touched.
 const APPLICATION_ID: i64 = 1_396_922_192;
@@ -112,6 +116,14 @@ impl Store {
             let found = journal::latest_canaries(&mut snapshot, limit).await?;
             snapshot.rollback().await?;
             Ok(found)
+        })
+        .await
+    }
+
+    /// What the latest answer to this check rests on; `None` before the first.
+    pub async fn last_answer(&self, key: &CheckKey) -> Result<Option<LastAnswer>, StoreFault> {
+        self.run(Operation::Load, async |connection: &mut SqliteConnection| {
+            journal::last_answer(connection, key).await
         })
         .await
     }

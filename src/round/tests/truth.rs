@@ -63,6 +63,7 @@ impl Life {
                     self.kept.checks.retain(|old| old.key != state.key);
                     self.kept.checks.push(state);
                 }
+                Write::Answer(answer) => assert!(self.kept.checks.iter().any(|c| c.key == answer.key)),
                 Write::ForgetCheck(key) => self.kept.checks.retain(|old| old.key != key),
                 Write::Finding(finding) => {
                     self.kept.findings.retain(|old| old.key() != finding.key());

@@ -181,6 +181,38 @@ async fn everything_comes_back_as_it_was_written_also_after_a_restart() {
 }
 
 #[tokio::test]
+async fn what_an_answer_rests_on_is_kept_until_its_check_is_forgotten() {
+    let place = Place::new();
+    let store = place.store().await;
+    let answer = |target: &str, body: &str| LastAnswer { key: key(target), at: at(5), body: body.to_owned() };
+    let (first, second) = (answer("a", "{}"), answer("a", r#"{"evidence":[]}"#));
+    assert_eq!(store.last_answer(&key("a")).await.expect("reads"), None);
+    let batch = [first, second.clone(), answer("b", "{}")].map(Write::Answer);
+    store.write(&batch).await.expect("writes");
+    assert_eq!(store.last_answer(&key("a")).await.expect("reads"), Some(second));
+    store.write(&[Write::ForgetCheck(key("a"))]).await.expect("writes");
+    assert_eq!(store.last_answer(&key("a")).await.expect("reads"), None);
+    assert!(store.last_answer(&key("b")).await.expect("reads").is_some());
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_journal_of_version_1_is_taken_over_with_all_it_holds() {
+    let place = Place::new();
+    let store = place.store().await;
+    store.write(&[step(&canary(3), "planned"), creation("eve", at(9))]).await.expect("writes");
+    store.close().await;
+    place.meddle("DROP TABLE answers").await;
+    place.meddle("PRAGMA user_version = 1").await;
+    let store = place.store().await;
+    let kept = store.load(NOW).await.expect("loads");
+    assert_eq!((kept.canaries, kept.creations.len(), kept.first_start), (vec![canary(3)], 1, false));
+    let answer = LastAnswer { key: key("a"), at: at(5), body: "{}".into() };
+    store.write(&[Write::Answer(answer)]).await.expect("writes");
+    store.close().await;
+}
+
+#[tokio::test]
 async fn later_entries_take_the_place_of_earlier_ones_and_old_creations_are_pruned() {
     let place = Place::new();
     let store = place.store().await;
