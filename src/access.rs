@@ -281,8 +281,25 @@ pub enum Method {
     Sentinel(RepoName),
 }
 
-/// One question about one token, as the config asks it.
+/// Where the config states something, so that a report can point at it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stated {
+    /// The file under the name by which it was given; an included one under its own.
+    pub file: Arc<str>,
+    /// From 1.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+}
+
+impl fmt::Display for Stated {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+/// One question about one token, as the config asks it.
+#[derive(Debug, Clone, Eq)]
 pub struct Check {
     /// The organization under its exact name.
     pub organization: String,
@@ -296,6 +313,21 @@ pub struct Check {
     pub expected: Expected,
     /// How it is tried.
     pub method: Method,
+    /// The entry that asks it; of a check that comes through a named list, the entry in that list.
+    pub stated: Option<Stated>,
+}
+
+/// A check that moved to another line asks the same question: where it is stated makes no difference.
+impl PartialEq for Check {
+    fn eq(&self, other: &Check) -> bool {
+        let Check { organization, token, permission, target, expected, method, stated: _ } = self;
+        *organization == other.organization
+            && *token == other.token
+            && *permission == other.permission
+            && *target == other.target
+            && *expected == other.expected
+            && *method == other.method
+    }
 }
 
 impl Check {

@@ -199,6 +199,7 @@ pub(super) fn checks(
                 target: draft.target.clone(),
                 expected: draft.expected,
                 method: draft.method.clone(),
+                stated: log.stated(draft.at),
             };
             let at = asked.map_or(draft.at, |(at, _)| at);
             if let Some(first) = seen.get(&check.key()) {

@@ -158,6 +158,7 @@ struct Written<'n> {
     janitor: Option<&'n Node>,
     rest: Option<(String, u32, bool)>,
     sentinel: Option<Option<RepoName>>,
+    at: Spot,
 }
 
 impl Written<'_> {
@@ -171,6 +172,7 @@ impl Written<'_> {
             max_creations_per_day,
             sentinel: self.sentinel.flatten(),
             adopt_authentic,
+            stated: log.stated(self.at),
         })
     }
 }
@@ -218,7 +220,7 @@ fn organization<'n>(
     }
     let rest = prefix.zip(creations).zip(adopt);
     let rest = rest.and_then(|((p, c), a)| Some((p, u32::try_from(c).ok()?, a)));
-    Some(Written { name, janitor, rest, sentinel: sentinel.map(|(_, repo)| repo) })
+    Some(Written { name, janitor, rest, sentinel: sentinel.map(|(_, repo)| repo), at: entry.at })
 }
 
 /// What may become part of a path, as `RepoName` has it.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::document::EXAMPLE;
 use super::redact;
 use super::tree::{Node, Value};
+use crate::access::Stated;
 
 /// A place in one of the sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,7 +87,7 @@ impl fmt::Display for Mistake {
 }
 
 struct Text {
-    name: String,
+    name: Arc<str>,
     text: Arc<str>,
     /// Bytes that are never shown.
     hidden: Vec<Range<usize>>,
@@ -112,7 +113,7 @@ pub(super) struct Log {
 impl Log {
     /// The embedded defaults are always source 0.
     pub(super) fn new() -> Log {
-        let name = "the embedded defaults".to_owned();
+        let name = "the embedded defaults".into();
         let text = Text { name, text: EXAMPLE.into(), hidden: Vec::new(), broken: false };
         Log {
             texts: vec![text],
@@ -125,13 +126,19 @@ impl Log {
 
     /// Takes a text in; the number by which spots name it.
     pub(super) fn add(&mut self, name: &str, text: &str) -> usize {
-        let (name, text) = (redact::text(name), text.into());
+        let (name, text) = (redact::text(name).into(), text.into());
         self.texts.push(Text { name, text, hidden: Vec::new(), broken: false });
         self.texts.len() - 1
     }
 
     pub(super) fn text_of(&self, source: usize) -> Arc<str> {
         self.texts.get(source).map_or_else(|| "".into(), |text| text.text.clone())
+    }
+
+    /// The place as reports show it.
+    pub(super) fn stated(&self, at: Spot) -> Option<Stated> {
+        let text = self.texts.get(at.source)?;
+        Some(Stated { file: text.name.clone(), line: at.line, column: at.column })
     }
 
     /// Notes a mistake. One that concerns a token in the open was reported already, and more could be told of it.
@@ -165,7 +172,7 @@ impl Log {
     }
 
     pub(super) fn warn(&mut self, at: Spot, message: String) {
-        let name = self.texts.get(at.source).map(|text| text.name.as_str()).unwrap_or_default();
+        let name = self.texts.get(at.source).map(|text| &*text.name).unwrap_or_default();
         let message = redact::sentence(&message);
         self.warnings.push(format!("{name}:{}:{}: {message}", at.line, at.column));
     }
@@ -214,7 +221,7 @@ impl Log {
         let text = self.texts.get(entry.at.source)?;
         let (snippet, caret) = snippet(text, entry.at);
         Some(Mistake {
-            file: text.name.clone(),
+            file: text.name.to_string(),
             line: entry.at.line,
             column: entry.at.column,
             message: entry.message.clone(),

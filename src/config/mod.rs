@@ -24,7 +24,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::access::{Check, Permission, RepoName, Severity, TokenName};
+use crate::access::{Check, Permission, RepoName, Severity, Stated, TokenName};
 use crate::moment::Timestamp;
 use crate::report::FindingKind;
 use crate::secret::Place;
@@ -129,7 +129,7 @@ pub struct Schedule {
 }
 
 /// One organization.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Organization {
     /// Exact case.
     pub name: String,
@@ -142,10 +142,33 @@ pub struct Organization {
     pub sentinel: Option<RepoName>,
     /// Delete canaries with our signature that the journal does not know.
     pub adopt_authentic: bool,
+    /// Its entry.
+    pub stated: Option<Stated>,
+}
+
+/// Where it is stated makes no difference, as for a check.
+impl PartialEq for Organization {
+    fn eq(&self, other: &Organization) -> bool {
+        let Organization {
+            name,
+            janitor,
+            canary_prefix,
+            max_creations_per_day,
+            sentinel,
+            adopt_authentic,
+            stated: _,
+        } = self;
+        *name == other.name
+            && *janitor == other.janitor
+            && *canary_prefix == other.canary_prefix
+            && *max_creations_per_day == other.max_creations_per_day
+            && *sentinel == other.sentinel
+            && *adopt_authentic == other.adopt_authentic
+    }
 }
 
 /// One token under audit, with its checks.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Token {
     pub name: TokenName,
     pub organization: String,
@@ -157,6 +180,22 @@ pub struct Token {
     /// Its expectations, named lists expanded, in order.
     pub checks: Vec<Check>,
     pub declared: Option<Pin>,
+    /// Its entry; of a token from a directory, the entry that names the directory.
+    pub stated: Option<Stated>,
+}
+
+/// Where it is stated makes no difference, as for a check.
+impl PartialEq for Token {
+    fn eq(&self, other: &Token) -> bool {
+        let Token { name, organization, secret, owner, severity, checks, declared, stated: _ } = self;
+        *name == other.name
+            && *organization == other.organization
+            && *secret == other.secret
+            && *owner == other.owner
+            && *severity == other.severity
+            && *checks == other.checks
+            && *declared == other.declared
+    }
 }
 
 /// What the token's whoami must say.

@@ -109,6 +109,63 @@ fn the_whole_of_the_contract_is_read() {
     assert_eq!(config.organization("acme").and_then(|o| o.janitor.clone()), Some(TokenName::new("janitor")));
 }
 
+#[test]
+fn every_check_token_and_organization_knows_its_line() {
+    let config = fine(WHOLE).config;
+    let texts = [
+        ("scopewatch.yaml", WHOLE),
+        ("tokens.d/a.yaml", include_str!("../../tests/config/included/a.yaml")),
+        ("tokens.d/b.yaml", include_str!("../../tests/config/included/b.yaml")),
+    ];
+    // The file, and the text from that place on.
+    let at = |stated: &Option<Stated>| {
+        let stated = stated.as_ref().expect("a place");
+        let (name, text) = texts.iter().find(|(name, _)| *name == &*stated.file).expect("a file");
+        let line = text.lines().nth(stated.line - 1).expect("a line");
+        format!("{name} {}", line.chars().skip(stated.column - 1).collect::<String>())
+    };
+    let checks = |token: usize| config.tokens[token].checks.iter().map(|check| at(&check.stated)).collect();
+    let listed: Vec<String> = WHOLE
+        .lines()
+        .filter_map(|line| Some(format!("scopewatch.yaml {}", line.strip_prefix("    - ")?)))
+        .skip_while(|line| !line.contains("repo.create"))
+        .take(4)
+        .collect();
+    let jobs = [
+        "tokens.d/a.yaml { permission: job.read, access: allowed }",
+        "tokens.d/a.yaml { permission: repo.read, type: dataset, repo: acme/data, access: allowed }",
+    ];
+    assert_eq!(at(&config.organizations[0].stated), "scopewatch.yaml name: acme");
+    assert_eq!(at(&config.tokens[0].stated), "scopewatch.yaml limited-test-token");
+    assert!(at(&config.tokens[2].stated).starts_with("scopewatch.yaml /run/secrets/hf, org"));
+    assert_eq!(at(&config.tokens[4].stated), "tokens.d/a.yaml ci-bot");
+    // The entries of a list, however many tokens use it, and a token's own.
+    let first: Vec<String> = checks(0);
+    assert_eq!(first[..4], listed);
+    let own = "scopewatch.yaml { permission: repo.write, repo: acme/token-test-model, access: denied }]";
+    assert_eq!(first[4..], [own]);
+    assert_eq!(checks(2), listed);
+    assert!(checks(4)[0].starts_with("tokens.d/a.yaml { permission: repo.create, method: sentinel"));
+    assert_eq!(checks(4)[1..], jobs);
+    // A list of another file than the token's.
+    let last: Vec<String> = checks(5);
+    assert_eq!((&last[..2], &last[2..]), (&jobs.map(str::to_owned)[..], &listed[..]));
+}
+
+#[test]
+fn a_check_that_only_moved_is_the_same() {
+    let (before, moved) = (fine(WHOLE).config, fine(&format!("# one line more\n\n{WHOLE}")).config);
+    assert_ne!(before.tokens[0].checks[0].stated, moved.tokens[0].checks[0].stated);
+    assert_ne!(before.organizations[0].stated, moved.organizations[0].stated);
+    assert_eq!(before, moved);
+    assert_eq!(before.tokens[0].checks[0].key(), moved.tokens[0].checks[0].key());
+    let other = fine(
+        &WHOLE
+            .replace("repo.write, repo: acme/token-test-model, access: denied", "job.write, access: denied"),
+    );
+    assert_ne!(before, other.config);
+}
+
 const LEAST: &str =
     "organizations: [{ name: acme }]\ntokens: [{ name: ci, organization: acme, secret: { env: CI } }]\n";
 

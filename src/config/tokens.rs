@@ -165,6 +165,7 @@ impl<'a> Tokens<'a> {
                 severity: common.severity,
                 checks,
                 declared: common.declared.clone(),
+                stated: log.stated(at),
             });
         }
     }
