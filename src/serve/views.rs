@@ -57,8 +57,10 @@ impl Views {
 
     /// All findings.
     pub(super) fn findings(&self, snapshot: &Arc<Snapshot>) -> Result<Bytes, serde_json::Error> {
-        self.findings
-            .of(snapshot, |s| serde_json::to_vec(&FindingsShown { schema: SCHEMA, findings: &s.findings }))
+        self.findings.of(snapshot, |s| {
+            let findings = s.findings.iter().map(|f| FindingOut { id: f.key().id(), finding: f }).collect();
+            serde_json::to_vec(&FindingsShown { schema: SCHEMA, findings })
+        })
     }
 
     /// All canaries of the journal that are not done with.
@@ -82,7 +84,15 @@ impl Views {
 #[derive(Serialize)]
 struct FindingsShown<'a> {
     schema: u32,
-    findings: &'a [Finding],
+    findings: Vec<FindingOut<'a>>,
+}
+
+/// A finding as the API shows it, with the name by which machines know it again.
+#[derive(Serialize)]
+struct FindingOut<'a> {
+    id: String,
+    #[serde(flatten)]
+    finding: &'a Finding,
 }
 
 #[derive(Serialize)]

@@ -224,6 +224,9 @@ async fn the_api_answers_from_the_snapshot() {
     assert_eq!(findings["findings"].as_array().expect("a list").len(), 2);
     assert_eq!(findings["findings"][0]["kind"], "unexpected_grant");
     assert_eq!(findings["findings"][0]["resolved_at"], serde_json::Value::Null);
+    // The same finding in another episode has the same id.
+    assert_eq!(findings["findings"][0]["id"], finding(EVIL, None).key().id());
+    assert_eq!(findings["findings"][0]["id"], findings["findings"][1]["id"]);
 
     let heard = site.ask("GET", "/api/v1/canaries").await;
     let canaries: serde_json::Value = serde_json::from_str(&heard.body).expect("JSON");
