@@ -145,6 +145,7 @@ words! {
         StateReset = "state_reset",
         HubUnreachable = "hub_unreachable",
         Blind = "blind",
+        IgnoreExpired = "ignore_expired",
     }
 }
 

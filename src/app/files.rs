@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::{self, Config, Disk, Source, StorePlace};
+use crate::round::ignores;
 use crate::secret::{Place, SECRET_LIMIT, Secret, SecretFault, strip_line_end};
 
-use super::Fault;
+use super::{Fault, wall_now};
 
 /// A config that was read.
 #[derive(Debug, Clone)]
@@ -31,7 +32,12 @@ pub fn load_config(path: &Path) -> Result<Loaded, Fault> {
     let name = path.display().to_string();
     let parsed = config::parse(Source { name: &name, text: &text }, &RealDisk { folder })
         .map_err(|mistakes| Fault::Usage(mistakes.to_string()))?;
-    Ok(Loaded { config: Arc::new(parsed.config), warnings: parsed.warnings })
+    let mut warnings = parsed.warnings;
+    // Whether a day is over only a clock can say, which the reader of the text has not.
+    warnings.extend(
+        ignores::expired(&parsed.config, wall_now()).map(|(_, sentence)| format!("{name}: {sentence}")),
+    );
+    Ok(Loaded { config: Arc::new(parsed.config), warnings })
 }
 
 fn read_text(path: &Path) -> Result<String, String> {

@@ -5,8 +5,10 @@ use std::fmt::Write;
 use anstyle::{AnsiColor, Style};
 
 use crate::access::Verdict;
-use crate::config::Config;
-use crate::report::{CheckResult, Evidence, Finding, FindingKind, Report};
+use crate::config::{Config, Ignore};
+use crate::moment::Timestamp;
+use crate::report::{CheckResult, Evidence, Finding, FindingKey, FindingKind, Report};
+use crate::round::ignores;
 
 const RED: Style = AnsiColor::Red.on_default().bold();
 const YELLOW: Style = AnsiColor::Yellow.on_default();
@@ -43,7 +45,7 @@ pub(super) fn render(config: &Config, report: &Report, findings: &[Finding]) -> 
         _ => 2,
     });
     for result in results {
-        let _ = detail(&mut text, result);
+        let _ = detail(&mut text, result, accepted(config, result, report.finished_at));
     }
     let _ = others(&mut text, findings);
     let _ = matrix(&mut text, report);
@@ -65,11 +67,33 @@ fn head(text: &mut String, config: &Config, report: &Report) -> std::fmt::Result
     )
 }
 
-fn detail(text: &mut String, result: &CheckResult) -> std::fmt::Result {
+/// Who accepted this drift, for as long as that holds. It stays what it is, and counts.
+fn accepted<'c>(config: &'c Config, result: &CheckResult, now: Timestamp) -> Option<&'c Ignore> {
+    let kind = match result.verdict {
+        Verdict::UnexpectedGrant => FindingKind::UnexpectedGrant,
+        Verdict::UnexpectedDenial => FindingKind::UnexpectedDenial,
+        Verdict::Ok | Verdict::Unknown => return None,
+    };
+    let key = FindingKey {
+        kind,
+        organization: result.organization.clone(),
+        token: Some(result.token.clone()),
+        permission: Some(result.permission),
+        target: Some(result.target.clone()),
+    };
+    ignores::accepted(config, &key, now)
+}
+
+fn detail(text: &mut String, result: &CheckResult, accepted: Option<&Ignore>) -> std::fmt::Result {
     let (mark, style, words) = mark(result.verdict);
     let what = format!("{}  {} {}", result.token, result.permission, result.target);
     writeln!(text, "{}  {}", painted(style, &format!("{mark} {words}")), painted(BOLD, &what))?;
     writeln!(text, "    {}", result.explanation)?;
+    if let Some(ignore) = accepted {
+        let (owner, until, reason) = (&ignore.owner, ignores::last_day(ignore), &ignore.reason);
+        let words = format!("accepted by {owner} until {until} ({reason}): no finding and no alert");
+        writeln!(text, "    {}", painted(YELLOW, &words))?;
+    }
     let evidence: Vec<String> = result.evidence.iter().map(shown).collect();
     let mut proof = evidence.join("; ");
     if let Some(canary) = &result.canary {

@@ -15,7 +15,6 @@ use super::tree::{self, Node, Value};
 use super::{Config, Disk, Ignore, Organization, Parsed, Source, StorePlace, redact, settings};
 use crate::access::{Check, Permission, RepoName, TokenName};
 use crate::moment::Timestamp;
-use crate::report::FindingKind;
 
 /// The documented example. What it says is what holds where a configuration says nothing.
 pub(super) const EXAMPLE: &str = include_str!("../../config/scopewatch.yaml");
@@ -266,7 +265,7 @@ fn ignore(node: &Node, tokens: &Tokens<'_>, log: &mut Log) -> Option<Ignore> {
     let permissions: Vec<_> = Permission::ALL.iter().map(|p| (p.as_str(), *p)).collect();
     let permission = ignore.own("permission").map(|node| log.choice(node, "a permission", &permissions));
     let target = ignore.own("target").map(|node| log.words(node));
-    let kinds: Vec<_> = FindingKind::ALL.iter().map(|kind| (kind.as_str(), *kind)).collect();
+    let kinds: Vec<_> = keys::ignorable().map(|kind| (kind.as_str(), kind)).collect();
     let kind = ignore.need("kind", log).and_then(|node| log.choice(node, "a kind of finding", &kinds));
     let owner = ignore.need("owner", log).and_then(|node| log.words(node));
     let reason = ignore.need("reason", log).and_then(|node| log.words(node));

@@ -138,8 +138,13 @@ fn whole_permissions() -> Vec<&'static str> {
     permissions().into_iter().filter(|name| !name.starts_with("repo.")).collect()
 }
 
+/// What may be ignored: all but an ignore that is over, or one could be silenced for ever by the next.
+pub(super) fn ignorable() -> impl Iterator<Item = FindingKind> {
+    FindingKind::ALL.iter().copied().filter(|kind| *kind != FindingKind::IgnoreExpired)
+}
+
 fn kinds() -> Vec<&'static str> {
-    FindingKind::ALL.iter().map(|word| word.as_str()).collect()
+    ignorable().map(FindingKind::as_str).collect()
 }
 
 static TEXT: Form = Form::Text;

@@ -15,6 +15,7 @@ mod controls;
 mod creations;
 pub mod drive;
 mod explain;
+pub mod ignores;
 mod proofs;
 mod record;
 mod rounds;
@@ -282,6 +283,7 @@ impl Engine {
             engine.resume_canary(canary, now);
         }
         engine.forget_unconfigured(now);
+        engine.ignore_findings(now);
         engine.recovering = engine.canaries_unlooked() || engine.canaries_due(now);
         engine
     }
@@ -348,6 +350,7 @@ impl Engine {
         self.pace.set_share(config.hub.quota_share);
         self.config = config;
         self.forget_unconfigured(now);
+        self.ignore_findings(now);
         self.changed = true;
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::access::{Access, Check, CheckKey, Expected, Severity, UnknownReason, Verdict};
 use crate::alert::CheckState;
 use crate::compare::compare;
-use crate::config::{Config, Token};
+use crate::config::Token;
 use crate::exchange::Credential;
 use crate::hub::canary;
 use crate::intent::{Canary, CanaryState, ShownState};
@@ -19,7 +19,7 @@ use crate::report::{
 use crate::store::{LastAnswer, Write};
 
 use super::checks::{CheckJob, creation_access};
-use super::{Effect, Engine, Meter, explain};
+use super::{Effect, Engine, Meter, explain, ignores};
 
 /// Resolved findings that are still shown, at most.
 const RESOLVED_SHOWN: usize = 100;
@@ -61,7 +61,7 @@ impl Engine {
             (FindingKind::UnexpectedGrant, Verdict::UnexpectedGrant),
             (FindingKind::UnexpectedDenial, Verdict::UnexpectedDenial),
         ] {
-            let lasts = firing == Some(verdict) && !ignored(&self.config, &key, kind, now.wall);
+            let lasts = firing == Some(verdict);
             let severity = match kind {
                 FindingKind::UnexpectedGrant => {
                     self.config.token(&key.token).map_or(Severity::Critical, |token| token.severity)
@@ -143,7 +143,7 @@ impl Engine {
         }
     }
 
-    /// Begins, confirms or ends a finding.
+    /// Begins, confirms or ends a finding. One that somebody accepted does not last while that holds.
     pub(super) fn set_finding(
         &mut self,
         key: FindingKey,
@@ -152,6 +152,7 @@ impl Engine {
         detail: impl FnOnce() -> String,
         now: Timestamp,
     ) {
+        let lasts = lasts && ignores::accepted(&self.config, &key, now).is_none();
         let current = self.findings.get(&key).filter(|finding| finding.resolved_at.is_none());
         let finding = match (current, lasts) {
             (None, false) => return,
@@ -189,6 +190,7 @@ impl Engine {
         }
         let Some(round) = self.round.take() else { return };
         self.prune_canaries();
+        self.ignore_findings(now);
         if round.recovery {
             self.recovering = false;
             return;
@@ -365,6 +367,8 @@ impl Engine {
                 key.organization.is_empty() || config.organization(&key.organization).is_some();
             let token = key.token.as_ref().is_none_or(|token| config.token(token).is_some());
             let check = match (&key.token, key.permission, &key.target) {
+                // An ignore may name a check that is not there; its finding is about the ignore.
+                _ if key.kind == FindingKind::IgnoreExpired => true,
                 (Some(token), Some(permission), Some(target)) => configured.contains(&CheckKey {
                     organization: key.organization.clone(),
                     token: token.clone(),
@@ -433,7 +437,7 @@ impl Engine {
                     allowed: state.and_then(|s| s.conclusive).map(|(allowed, _)| allowed),
                     undetermined: state.map(|s| s.latest.conclusive().is_none()),
                     drift: state.is_some_and(|s| s.drift(check.expected, patience))
-                        && !ignored(&self.config, &key, kind, now.wall),
+                        && ignores::accepted(&self.config, &check_finding(kind, &key), now.wall).is_none(),
                     last_conclusive: state.and_then(|s| s.conclusive).map(|(_, at)| at),
                     prediction_mismatch: None,
                     key,
@@ -535,15 +539,4 @@ pub(super) fn check_finding(kind: FindingKind, key: &CheckKey) -> FindingKey {
 
 pub(super) fn organization_finding(kind: FindingKind, organization: &str) -> FindingKey {
     FindingKey { kind, organization: organization.to_owned(), token: None, permission: None, target: None }
-}
-
-/// Whether somebody accepted this drift, and still does.
-fn ignored(config: &Config, key: &CheckKey, kind: FindingKind, now: Timestamp) -> bool {
-    config.ignores.iter().any(|ignore| {
-        ignore.token == key.token
-            && ignore.kind == kind
-            && ignore.permission.is_none_or(|permission| permission == key.permission)
-            && ignore.target.as_ref().is_none_or(|target| *target == key.target)
-            && now < ignore.until
-    })
 }

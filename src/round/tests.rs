@@ -4,6 +4,7 @@
 //! that truth (`life`, `truth`), told stories (`stories`) and random lives from seeds (`random`). Nothing sleeps.
 
 mod hub;
+mod ignores;
 mod life;
 mod probes;
 mod random;

@@ -12,7 +12,7 @@ use crate::exchange::{Answer, Credential, Exchange, Failure, Request};
 use crate::hub::names::{NONCE_BYTES, Signer};
 use crate::intent::{Canary, CanaryState};
 use crate::moment::{Moment, Timestamp};
-use crate::report::Report;
+use crate::report::{Report, Snapshot};
 use crate::secret::SecretFault;
 use crate::store::{Kept, Write};
 
@@ -146,6 +146,7 @@ pub struct Life {
     pub slow_write: Duration,
     pub bad_keys: Vec<TokenName>,
     pub reports: Vec<Arc<Report>>,
+    pub shown: Option<Arc<Snapshot>>,
     pub skipped: usize,
     pub ended: bool,
     pub events: u64,
@@ -199,6 +200,7 @@ impl Life {
             slow_write: S(0),
             bad_keys: vec![],
             reports: vec![],
+            shown: None,
             skipped: 0,
             ended: false,
             events: 0,

@@ -28,7 +28,8 @@ impl Life {
             }
             Effect::Ended => self.ended = true,
             Effect::Meter(Meter::RoundSkipped) => self.skipped += 1,
-            Effect::Publish(_) | Effect::Meter(_) | Effect::Tell(_) => {}
+            Effect::Publish(snapshot) => self.shown = Some(snapshot),
+            Effect::Meter(_) | Effect::Tell(_) => {}
         }
     }
 
