@@ -29,6 +29,7 @@
 pub mod access;
 pub mod alert;
 pub mod app;
+pub mod baseline;
 pub mod cli;
 pub mod compare;
 pub mod config;

@@ -38,6 +38,8 @@ const ROOMS: &[(&str, Kind, &str)] = &[
     ("compare",   Core,  "access"),
     ("alert",     Core,  "access compare config moment report"),
 
+    ("baseline",  Core,  "access config moment report"), // today's answers as expectations, in the config's words
+
     ("probe",     Edge,  "access exchange moment secret"), // never hub: what holds tokens knows no provider
     ("store",     Edge,  "access alert intent moment report"),
     ("metrics",   Edge,  "access intent moment report"),
@@ -50,7 +52,7 @@ const ROOMS: &[(&str, Kind, &str)] = &[
     ("app",       Shell, "access exchange intent moment report secret config schedule plan pace hub compare alert \
                           probe store metrics notify serve logging round"),
     ("cli",       Shell, "access exchange intent moment report secret config schedule plan pace hub compare alert \
-                          probe store metrics notify serve logging round app simulator"),
+                          probe store metrics notify serve logging round app simulator baseline"),
     ("main",      Shell, "cli"),
     ("lib",       Shell, ""), // declares the rooms, uses none
 

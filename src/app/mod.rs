@@ -154,6 +154,8 @@ pub struct Once {
     /// Only these tokens; empty means all.
     pub only: Vec<TokenName>,
     pub read_only: bool,
+    /// Keep nothing of what the checks come to: they are not those of the config.
+    pub observe: bool,
 }
 
 /// What a one-shot run came to.
@@ -179,6 +181,9 @@ pub async fn run_once(
     let snapshot: Arc<ArcSwap<Snapshot>> = Arc::default();
     let metrics = Metrics::new(VERSION, REVISION);
     let mut ground = ground(config, mode, scrub, metrics, snapshot.clone()).await?;
+    if once.observe {
+        ground.engine.only_observe();
+    }
     ground.outlet.progress = progress;
     let (events, inbox) = mpsc::channel(16);
     let closed = || Fault::Internal("the round loop ended before it began".to_owned());

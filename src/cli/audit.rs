@@ -2,7 +2,6 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -51,7 +50,7 @@ pub(super) async fn run(args: AuditArgs, scrub: Scrub, progress: bool) -> Result
     if let Some(path) = &args.output {
         writable(path)?;
     }
-    let once = Once { probe: true, only: only.clone(), read_only: args.read_only };
+    let once = Once { probe: true, only: only.clone(), read_only: args.read_only, observe: false };
     let bar = progress.then(|| progress_bar(&config, &only));
     let ticking: Option<Progress> = bar.clone().map(|bar| -> Progress { Box::new(move || bar.inc(1)) });
     let done = app::run_once(config.clone(), once, scrub, ticking, asked_to_stop()?).await;
@@ -132,7 +131,7 @@ fn exit(report: &Report) -> Exit {
 }
 
 /// The tokens of these names; a name that is not in the config is a mistake, never silently nothing.
-fn named(config: &Arc<Config>, names: &[String]) -> Result<Vec<TokenName>, Fault> {
+pub(super) fn named(config: &Config, names: &[String]) -> Result<Vec<TokenName>, Fault> {
     names
         .iter()
         .map(|name| {
@@ -154,7 +153,7 @@ fn named(config: &Arc<Config>, names: &[String]) -> Result<Vec<TokenName>, Fault
         .collect()
 }
 
-fn progress_bar(config: &Config, only: &[TokenName]) -> ProgressBar {
+pub(super) fn progress_bar(config: &Config, only: &[TokenName]) -> ProgressBar {
     let checks: usize = config
         .tokens
         .iter()

@@ -3,12 +3,15 @@
 //! Results go to stdout, everything else to stderr. Secrets are never accepted as arguments.
 
 mod audit;
+mod baseline;
 mod canaries;
 #[cfg(feature = "simulator")]
 mod demo;
 #[cfg(feature = "simulator")]
 mod hub;
 mod matrix;
+#[cfg(all(test, feature = "simulator"))]
+mod tests;
 
 use std::future::Future;
 use std::io::{self, IsTerminal, Write};
@@ -83,6 +86,8 @@ enum Command {
     },
     /// One round now, a report, and the end. Exit 0 all ok, 1 drift, 2 usage or config, 3 something unknown.
     Audit(audit::AuditArgs),
+    /// One round now, and the `expect` entries that would make it ok. Exit 0, 2 usage or config, 3 something unknown.
+    Baseline(baseline::BaselineArgs),
     /// Validates a config: every mistake at once. Touches no network.
     Check {
         #[command(flatten)]
@@ -161,6 +166,7 @@ fn run(cli: Cli, scrub: Scrub) -> Result<Exit, Fault> {
             app::serve(&config.config, read_only, scrub, asked_to_stop()?).await.map(|()| Exit::Ok)
         }),
         Command::Audit(args) => block_on(audit::run(args, scrub, progress)),
+        Command::Baseline(args) => block_on(baseline::run(args, scrub, progress)),
         Command::Check { config } => check(&config.config),
         Command::Canaries(args) => block_on(canaries::run(args, scrub)),
         #[cfg(feature = "simulator")]

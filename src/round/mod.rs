@@ -206,6 +206,7 @@ pub struct Engine {
     last_round: Option<Timestamp>,
     stopping: bool,
     ended: bool,
+    observing: bool,
 }
 
 /// From the commit of an intent, or from the look that proved identity, to the request that stands on it.
@@ -276,6 +277,7 @@ impl Engine {
             last_round: None,
             stopping: false,
             ended: false,
+            observing: false,
             config,
         };
         engine.remember_declared(kept.declared);
@@ -286,6 +288,13 @@ impl Engine {
         engine.ignore_findings(now);
         engine.recovering = engine.canaries_unlooked() || engine.canaries_due(now);
         engine
+    }
+
+    /// From now on this engine only looks: what it learns is told, but neither kept nor judged as findings, since
+    /// its checks may be others than the config's, and a change that it noticed must still be news to the daemon.
+    /// Canaries are kept as ever.
+    pub fn only_observe(&mut self) {
+        self.observing = true;
     }
 
     /// The waits of the canary protocol.
@@ -440,7 +449,10 @@ impl Engine {
         if self.unsaved.is_empty() {
             return;
         }
-        let batch = std::mem::take(&mut self.unsaved);
+        let mut batch = std::mem::take(&mut self.unsaved);
+        if self.observing {
+            batch.retain(Write::of_canaries);
+        }
         self.last_op += 1;
         self.ops.insert(self.last_op, Op::Rest(batch.clone()));
         self.saving = true;

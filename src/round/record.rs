@@ -152,6 +152,9 @@ impl Engine {
         detail: impl FnOnce() -> String,
         now: Timestamp,
     ) {
+        if self.observing {
+            return;
+        }
         let lasts = lasts && ignores::accepted(&self.config, &key, now).is_none();
         let current = self.findings.get(&key).filter(|finding| finding.resolved_at.is_none());
         let finding = match (current, lasts) {

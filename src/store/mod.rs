@@ -134,3 +134,17 @@ pub enum Write {
     Pause(Pause),
     Declared(Declared),
 }
+
+impl Write {
+    /// Whether it is about canaries and what bounds them, which is never left out.
+    pub fn of_canaries(&self) -> bool {
+        match self {
+            Write::Canary { .. }
+            | Write::Creation(_)
+            | Write::Breaker(_)
+            | Write::Unlatch { .. }
+            | Write::Pause(_) => true,
+            Write::Check(_) | Write::ForgetCheck(_) | Write::Finding(_) | Write::Declared(_) => false,
+        }
+    }
+}
