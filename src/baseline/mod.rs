@@ -28,6 +28,7 @@ pub fn asking(config: &Config, only: &[TokenName], all: bool) -> Config {
                     target: Target::Whole,
                     expected: Expected::Denied,
                     method: Method::Canary,
+                    stated: None,
                 })
                 .collect();
             token.checks.extend(more);

@@ -148,6 +148,7 @@ fn check() -> impl Strategy<Value = Check> {
             target,
             expected,
             method,
+            stated: None,
         },
     )
 }

@@ -10,7 +10,8 @@ mod demo;
 #[cfg(feature = "simulator")]
 mod hub;
 mod matrix;
-#[cfg(all(test, feature = "simulator"))]
+#[cfg(test)]
+#[cfg(feature = "simulator")]
 mod tests;
 
 use std::future::Future;

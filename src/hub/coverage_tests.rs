@@ -6,7 +6,15 @@ use crate::hub::whoami::{GroupRole, Membership};
 
 fn check(permission: Permission, target: Target) -> Check {
     let (organization, token) = ("acme".to_owned(), TokenName::new("ci"));
-    Check { organization, token, permission, target, expected: Expected::Denied, method: Method::Canary }
+    Check {
+        organization,
+        token,
+        permission,
+        target,
+        expected: Expected::Denied,
+        method: Method::Canary,
+        stated: None,
+    }
 }
 
 fn repo(permission: Permission, name: &str) -> Check {

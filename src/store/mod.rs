@@ -144,7 +144,11 @@ impl Write {
             | Write::Breaker(_)
             | Write::Unlatch { .. }
             | Write::Pause(_) => true,
-            Write::Check(_) | Write::ForgetCheck(_) | Write::Finding(_) | Write::Declared(_) => false,
+            Write::Check(_)
+            | Write::Answer(_)
+            | Write::ForgetCheck(_)
+            | Write::Finding(_)
+            | Write::Declared(_) => false,
         }
     }
 }
