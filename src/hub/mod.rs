@@ -10,6 +10,7 @@ pub mod diff;
 pub mod names;
 pub mod past;
 pub mod pin;
+pub mod predict;
 pub mod probes;
 pub mod routes;
 pub mod shown;
