@@ -7,6 +7,7 @@ mod faults;
 mod granting;
 mod limits;
 mod organizations;
+mod predictions_tests;
 mod reading;
 mod steering;
 
