@@ -155,6 +155,7 @@ const PREFIX_LIMIT: usize = 24;
 struct Written<'n> {
     name: String,
     janitor: Option<&'n Node>,
+    inventory: Option<&'n Node>,
     rest: Option<(String, u32, bool)>,
     sentinel: Option<Option<RepoName>>,
     at: Spot,
@@ -163,9 +164,11 @@ struct Written<'n> {
 impl Written<'_> {
     fn finish(self, tokens: &BTreeMap<String, Spot>, log: &mut Log) -> Option<Organization> {
         let janitor = self.janitor.map(|node| tokens::reference(node, tokens, log));
+        let inventory = self.inventory.map(|node| tokens::reference(node, tokens, log));
         let (canary_prefix, max_creations_per_day, adopt_authentic) = self.rest?;
         Some(Organization {
             name: self.name,
+            inventory: inventory.unwrap_or_else(|| janitor.clone().flatten()),
             janitor: janitor.flatten(),
             canary_prefix,
             max_creations_per_day,
@@ -199,7 +202,7 @@ fn organization<'n>(
     let entry = Fields::open(Some(node), node.at, defaults, &keys::ORGANIZATION, log)?;
     let name_node = entry.need("name", log);
     let name = name_node.and_then(|node| organization_name(node, log));
-    let janitor = entry.own("janitor");
+    let (janitor, inventory) = (entry.own("janitor"), entry.own("inventory"));
     let prefix = entry.need("canary_prefix", log).and_then(|node| prefix(node, log));
     let creations = entry.count("max_creations_per_day", log);
     let adopt = entry.need("adopt_authentic", log).and_then(|node| log.flag(node));
@@ -219,7 +222,8 @@ fn organization<'n>(
     }
     let rest = prefix.zip(creations).zip(adopt);
     let rest = rest.and_then(|((p, c), a)| Some((p, u32::try_from(c).ok()?, a)));
-    Some(Written { name, janitor, rest, sentinel: sentinel.map(|(_, repo)| repo), at: entry.at })
+    let sentinel = sentinel.map(|(_, repo)| repo);
+    Some(Written { name, janitor, inventory, rest, sentinel, at: entry.at })
 }
 
 /// What may become part of a path, as `RepoName` has it.
@@ -307,8 +311,10 @@ fn last_day(node: &Node, log: &mut Log) -> Option<Timestamp> {
 
 /// What is allowed, and probably not meant.
 fn mind(config: &Config, at: Spot, log: &mut Log) {
-    let janitor = |token: &TokenName| config.organizations.iter().any(|o| o.janitor.as_ref() == Some(token));
-    for token in config.tokens.iter().filter(|t| t.checks.is_empty() && !janitor(&t.name)) {
+    let ours = |token: &TokenName| {
+        config.organizations.iter().any(|o| [&o.janitor, &o.inventory].contains(&&Some(token.clone())))
+    };
+    for token in config.tokens.iter().filter(|t| t.checks.is_empty() && !ours(&t.name)) {
         log.warn(at, format!("nothing is expected of token {}", quoted(token.name.as_str())));
     }
     for organization in config.organizations.iter().filter(|o| o.janitor.is_none()) {

@@ -221,6 +221,11 @@ pub(super) static ORGANIZATION: Section = Section {
     keys: &[
         must("name", Form::Text, "Its exact name; the case counts."),
         key("janitor", Form::Text, "The token that observes and cleans up."),
+        key(
+            "inventory",
+            Form::Text,
+            "The token that reads the organization's list of tokens; the janitor when absent.",
+        ),
         key("canary_prefix", Form::Text, "How the names of canaries begin."),
         key("max_creations_per_day", Form::Count(1, 1_000_000), "Creation calls per Hub user and 24 hours."),
         key("sentinel", Form::Repo, "A private repository that the janitor can see."),

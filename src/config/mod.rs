@@ -135,6 +135,8 @@ pub struct Organization {
     pub name: String,
     /// The token that observes and cleans up.
     pub janitor: Option<TokenName>,
+    /// The token that reads the organization's inventory of tokens: the one given, else the janitor.
+    pub inventory: Option<TokenName>,
     pub canary_prefix: String,
     /// Creation calls per Hub user and 24 hours, refused ones included.
     pub max_creations_per_day: u32,

@@ -107,6 +107,14 @@ fn the_whole_of_the_contract_is_read() {
     assert_eq!(last[0].method, Method::Sentinel("acme/known-private".parse().expect("a name")));
     assert_eq!(last[1].expected, Expected::Allowed);
     assert_eq!(config.organization("acme").and_then(|o| o.janitor.clone()), Some(TokenName::new("janitor")));
+    let reader = config.organization("acme").and_then(|o| o.inventory.clone());
+    assert_eq!(reader, Some(TokenName::new("one")));
+    assert_eq!(
+        fine(EXAMPLE).config.organizations[0].inventory,
+        Some(TokenName::new("janitor")),
+        "the janitor else"
+    );
+    assert_eq!(fine(LEAST).config.organizations[0].inventory, None);
 }
 
 #[test]
