@@ -108,6 +108,7 @@ impl Pace {
 pub struct Allowance {
     left: f64,
     at: Duration,
+    resting_until: Duration,
 }
 
 const BURST: f64 = 30.0;
@@ -115,13 +116,21 @@ const EVERY: f64 = 30.0;
 
 impl Default for Allowance {
     fn default() -> Allowance {
-        Allowance { left: BURST, at: Duration::ZERO }
+        Allowance { left: BURST, at: Duration::ZERO, resting_until: Duration::ZERO }
     }
 }
 
 impl Allowance {
+    /// The Hub refused one: none is left before this.
+    pub fn rest(&mut self, until: Duration) {
+        self.resting_until = self.resting_until.max(until);
+    }
+
     /// Takes one, if there is one.
     pub fn take(&mut self, now: Duration) -> bool {
+        if now < self.resting_until {
+            return false;
+        }
         let passed = now.saturating_sub(self.at).as_secs_f64();
         self.left = (self.left + passed / EVERY).min(BURST);
         self.at = now;
@@ -183,6 +192,11 @@ mod tests {
         assert_eq!((0..40).filter(|_| allowance.take(S(0))).count(), 30);
         assert!(!allowance.take(S(29)));
         assert!(allowance.take(S(31)));
+        // Refused, it waits as long as the Hub says, and no shorter pause shortens that.
+        let mut allowance = Allowance::default();
+        allowance.rest(S(300));
+        allowance.rest(S(200));
+        assert!(!allowance.take(S(299)) && allowance.take(S(300)));
     }
 
     proptest::proptest! {

@@ -154,6 +154,7 @@ impl PartialEq for Organization {
         let Organization {
             name,
             janitor,
+            inventory,
             canary_prefix,
             max_creations_per_day,
             sentinel,
@@ -162,6 +163,7 @@ impl PartialEq for Organization {
         } = self;
         *name == other.name
             && *janitor == other.janitor
+            && *inventory == other.inventory
             && *canary_prefix == other.canary_prefix
             && *max_creations_per_day == other.max_creations_per_day
             && *sentinel == other.sentinel

@@ -58,6 +58,11 @@ impl Signer {
         Signer { key: key.to_vec(), kid: digits(&print.finalize(), KID) }
     }
 
+    /// Which key this is; says nothing of the key itself, and stands in every name.
+    pub fn key_id(&self) -> &str {
+        &self.kid
+    }
+
     /// A keyed fingerprint of a secret, to notice that it changed; says nothing without the key.
     pub fn fingerprint(&self, secret: &[u8]) -> String {
         digits(&self.mac(&[b"fingerprint", secret]), PART)

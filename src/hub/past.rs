@@ -24,7 +24,7 @@ pub const LASTS: Duration = Duration::from_secs(24 * 3600);
 pub struct Past {
     /// As it was before the changes that are still told; where none is, as it was last.
     pub declared: Declared,
-    /// Tells one secret from the next; opaque here.
+    /// Tells one secret from the next; opaque here, and empty while none is known.
     pub mark: String,
     /// The parts that differ from the reference.
     #[serde(default)]
@@ -65,8 +65,17 @@ impl Past {
         self.declared = reference;
     }
 
+    /// Secrets are marked in another way from now on: the next mark is the first.
+    pub fn forget_mark(&mut self) {
+        self.mark.clear();
+        self.open.remove(&Topic::Secret);
+    }
+
     /// Takes which secret there is now.
     pub fn hear_mark(&mut self, mark: &str, now: Timestamp) {
+        if self.mark.is_empty() {
+            mark.clone_into(&mut self.mark);
+        }
         let same = self.mark == mark;
         self.note(Topic::Secret, same, mark, now);
     }

@@ -13,6 +13,7 @@ mod canaries;
 mod checks;
 mod controls;
 mod creations;
+mod declared;
 pub mod drive;
 mod explain;
 pub mod ignores;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::access::{Access, Check, CheckKey, Expected, Severity, UnknownReason, Verdict};
+use crate::access::{Access, Check, CheckKey, Expected, Severity, TokenName, UnknownReason, Verdict};
 use crate::alert::CheckState;
 use crate::compare::compare;
 use crate::config::Token;
@@ -14,12 +14,12 @@ use crate::intent::{Canary, CanaryState, ShownState};
 use crate::moment::{Moment, Timestamp};
 use crate::report::{
     CanaryShown, CanarySummary, CheckResult, CheckView, Finding, FindingKey, FindingKind, OrganizationView,
-    Report, Snapshot, Summary, TokenView,
+    Report, Snapshot, Summary,
 };
 use crate::store::{LastAnswer, Write};
 
 use super::checks::{CheckJob, creation_access};
-use super::{Effect, Engine, Meter, explain, ignores};
+use super::{Effect, Engine, Meter, declared, explain, ignores};
 
 /// Resolved findings that are still shown, at most.
 const RESOLVED_SHOWN: usize = 100;
@@ -122,7 +122,12 @@ impl Engine {
         let check = &job.check;
         let verdict = compare(check.expected, found);
         let ended = job.ended.map_or(Timestamp(0), |ended| ended.wall);
-        let known = self.declared(&check.token, now).is_some();
+        let known = self.declared(&check.token, now);
+        let mut explanation = explain::result(check, verdict, found, &job.why);
+        if found != Access::Allowed {
+            let restrictions = known.map_or(&[][..], |known| known.restrictions(&check.organization));
+            explanation.push_str(&declared::barred(&check.organization, restrictions));
+        }
         CheckResult {
             organization: check.organization.clone(),
             token: check.token.clone(),
@@ -132,13 +137,13 @@ impl Engine {
             access: found.as_str(),
             reason: found.reason(),
             verdict,
-            declared: known,
+            declared: known.is_some(),
             predicted: None,
             observed_at: ended,
             duration_ms: u64::try_from(job.took().as_millis()).unwrap_or(u64::MAX),
             evidence: job.evidence.clone(),
             canary,
-            explanation: explain::result(check, verdict, found, &job.why),
+            explanation,
             found,
         }
     }
@@ -176,10 +181,13 @@ impl Engine {
             }
             (Some(finding), false) => Finding { resolved_at: Some(now), ..finding.clone() },
         };
-        if current.is_none() {
-            self.tell(true, format!("{}: {}", finding.kind, finding.detail));
-        } else if finding.resolved_at.is_some() {
-            self.tell(false, format!("{} is over: {}", finding.kind, finding.detail));
+        let (begins, ends) = (current.is_none(), finding.resolved_at.is_some());
+        if let Some(what) = for_the_log(&finding) {
+            if begins {
+                self.tell(true, format!("{}: {what}", finding.kind));
+            } else if ends {
+                self.tell(false, format!("{} is over: {what}", finding.kind));
+            }
         }
         self.findings.insert(key, finding.clone());
         self.remember(Write::Finding(finding));
@@ -267,31 +275,6 @@ impl Engine {
         }
     }
 
-    fn token_findings(&mut self, now: Moment) {
-        let config = self.config.clone();
-        for token in &config.tokens {
-            let Some(state) = self.tokens.get(&token.name) else { continue };
-            let fault = match &state.key {
-                Some(Err(fault)) => {
-                    Some(format!("the secret of '{}' ({}) {fault}", token.name, token.secret))
-                }
-                _ if state.dead => {
-                    Some(format!("the Hub does not accept the token '{}' (401); renew it", token.name))
-                }
-                _ => None,
-            };
-            let key = FindingKey {
-                kind: FindingKind::TokenUnusable,
-                organization: token.organization.clone(),
-                token: Some(token.name.clone()),
-                permission: None,
-                target: None,
-            };
-            let lasts = fault.is_some();
-            self.set_finding(key, lasts, Severity::Warning, || fault.unwrap_or_default(), now.wall);
-        }
-    }
-
     fn organization_findings(&mut self, now: Moment) {
         let config = self.config.clone();
         let patience = self.rules().horizon * 2 + Duration::from_secs(600);
@@ -350,6 +333,7 @@ impl Engine {
 
     /// Forgets what is no longer configured.
     pub(super) fn forget_unconfigured(&mut self, now: Moment) {
+        self.judge_declared();
         let configured: BTreeSet<CheckKey> = self
             .config
             .tokens
@@ -368,7 +352,9 @@ impl Engine {
         let unwatched = |key: &FindingKey| {
             let organization =
                 key.organization.is_empty() || config.organization(&key.organization).is_some();
-            let token = key.token.as_ref().is_none_or(|token| config.token(token).is_some());
+            // A token that moved to another organization is watched there.
+            let here = |token: &Token| key.organization.is_empty() || token.organization == key.organization;
+            let token = key.token.as_ref().is_none_or(|token| config.token(token).is_some_and(here));
             let check = match (&key.token, key.permission, &key.target) {
                 // An ignore may name a check that is not there; its finding is about the ignore.
                 _ if key.kind == FindingKind::IgnoreExpired => true,
@@ -406,7 +392,7 @@ impl Engine {
             at: now.wall,
             report: self.last_report.clone(),
             checks: self.check_views(now),
-            tokens: self.config.tokens.iter().map(|token| self.token_view(token)).collect(),
+            tokens: self.config.tokens.iter().map(|token| self.token_view(token, now)).collect(),
             organizations: self.organization_views(now),
             findings: self.shown_findings(),
             canaries: self
@@ -447,27 +433,6 @@ impl Engine {
                 }
             })
             .collect()
-    }
-
-    fn token_view(&self, token: &Token) -> TokenView {
-        let state = self.tokens.get(&token.name);
-        let usable = state.and_then(|state| match &state.key {
-            Some(Err(_)) => Some(false),
-            _ if state.dead => Some(false),
-            _ if state.accepted || state.declared.is_some() => Some(true),
-            _ => None,
-        });
-        let declared = state.and_then(|state| state.declared.as_ref()).map(|known| &known.declared);
-        TokenView {
-            organization: token.organization.clone(),
-            token: token.name.clone(),
-            owner: token.owner.clone(),
-            severity: token.severity,
-            usable,
-            declared_drift: None,
-            expires_at: declared.and_then(crate::hub::whoami::Declared::expiry),
-            unchecked_permissions: None,
-        }
     }
 
     fn organization_views(&self, now: Moment) -> Vec<OrganizationView> {
@@ -523,6 +488,25 @@ fn basis(result: &CheckResult) -> serde_json::Value {
         })
         .collect();
     serde_json::json!({ "evidence": evidence, "explanation": result.explanation })
+}
+
+/// What the log says of a finding: its sentence, unless words of the Hub may be in it.
+fn for_the_log(finding: &Finding) -> Option<String> {
+    match finding.kind {
+        FindingKind::DeclaredChanged
+        | FindingKind::RoleChanged
+        | FindingKind::OwnerChanged
+        | FindingKind::PolicyChanged
+        | FindingKind::UnknownPermission
+        | FindingKind::UncheckedPermission
+        | FindingKind::MissingToken => {
+            let token = finding.token.as_ref().map(TokenName::as_str).unwrap_or_default();
+            Some(format!("token '{token}' of '{}'; the findings say what", finding.organization))
+        }
+        // There may be hundreds at once; who reads the inventory says how many.
+        FindingKind::UnmanagedToken => None,
+        _ => Some(finding.detail.clone()),
+    }
 }
 
 /// A canary as reports show it.

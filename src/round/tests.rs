@@ -1,8 +1,9 @@
 //! Goal: whatever the Hub, the store and the power supply do, the engine keeps the promises of the canary protocol
 //! and of its verdicts, and it always comes to an end.
 //! Method: a by-name Hub with a truth of its own (`hub`), a life in virtual time that checks every effect against
-//! that truth (`life`, `truth`), told stories (`stories`) and random lives from seeds (`random`). Nothing sleeps.
+//! that truth (`life`, `truth`), told stories (`stories`, `declared`) and random lives from seeds (`random`). Nothing sleeps.
 
+mod declared;
 mod hub;
 mod ignores;
 mod life;

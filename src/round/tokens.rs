@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::access::TokenName;
+use crate::access::{TokenName, UnknownReason};
 use crate::exchange::{Credential, Exchange, Failure};
 use crate::hub::answers::{envelope, json, of_status, rate_limit};
+use crate::hub::past::Past;
 use crate::hub::routes;
 use crate::hub::whoami::{self, Declared, Heard};
 use crate::moment::{Moment, Timestamp};
 use crate::pace::Told;
 use crate::schedule::{Classes, period};
 use crate::secret::SecretFault;
-use crate::store::{self, Write};
 
+use super::declared::Standing;
 use super::{Effect, Engine, Job, Meter};
 
 /// One token, as far as it is known in this process.
@@ -35,6 +36,10 @@ pub(super) struct TokenState {
     asked_at: Option<Duration>,
     /// A whoami is under way.
     pub asking: bool,
+    /// What its declarations are held against; goes on when the secret changes.
+    pub past: Option<Past>,
+    /// What the config makes of `declared`; there as long as that is.
+    pub standing: Option<Standing>,
 }
 
 /// A whoami that was heard.
@@ -66,14 +71,6 @@ fn of_the_hub(exchange: &Exchange) -> bool {
 }
 
 impl Engine {
-    pub(super) fn remember_declared(&mut self, kept: Vec<store::Declared>) {
-        for entry in kept {
-            let Ok(declared) = serde_json::from_str(&entry.body) else { continue };
-            let known = Known { declared, fingerprint: entry.fingerprint, at: entry.at };
-            self.tokens.entry(entry.token).or_default().declared = Some(known);
-        }
-    }
-
     pub(super) fn take_keys(&mut self, keys: BTreeMap<TokenName, Result<String, SecretFault>>, now: Moment) {
         for (token, key) in keys {
             let state = self.tokens.entry(token).or_default();
@@ -89,6 +86,10 @@ impl Engine {
             let same = matches!((&key, &state.declared), (Ok(now), Some(known)) if *now == known.fingerprint);
             if !same {
                 state.declared = None;
+                state.standing = None;
+            }
+            if let (Ok(fingerprint), Some(past)) = (&key, &mut state.past) {
+                past.hear_mark(fingerprint, now.wall);
             }
             state.key = Some(key);
         }
@@ -157,17 +158,17 @@ impl Engine {
         let state = self.tokens.entry(token.clone()).or_default();
         state.asking = false;
         self.changed = true;
-        let Heard::Known(declared) = whoami::read(&exchange.outcome) else { return };
-        let Some(Ok(fingerprint)) = state.key.clone() else { return };
-        state.declared =
-            Some(Known { declared: (*declared).clone(), fingerprint: fingerprint.clone(), at: now.wall });
-        let Ok(body) = serde_json::to_string(&declared) else { return };
-        self.remember(Write::Declared(store::Declared {
-            token: token.clone(),
-            fingerprint,
-            at: now.wall,
-            body,
-        }));
+        let heard = whoami::read(&exchange.outcome);
+        if let Heard::Unclear(UnknownReason::RateLimited) = heard {
+            // Of a token this proves nothing, but whoever is refused once does not go on asking.
+            let wait = exchange.outcome.as_ref().ok().and_then(|answer| rate_limit(answer).retry_after);
+            self.allowance.rest(now.mono + wait.unwrap_or(ASK_AGAIN));
+        }
+        let Heard::Known(declared) = heard else { return };
+        let Some(Ok(fingerprint)) = self.tokens.get(token).and_then(|state| state.key.clone()) else {
+            return;
+        };
+        self.take_declared(token, *declared, fingerprint, now);
     }
 
     /// Takes from any answer what it says beside the point: that the Hub is there, that the token is alive or
@@ -212,7 +213,7 @@ impl Engine {
                 state.accepted = true;
                 state.dead = false;
             }
-            401 if of_status(answer) == crate::access::UnknownReason::TokenInvalid => {
+            401 if of_status(answer) == UnknownReason::TokenInvalid => {
                 state.alive = false;
                 state.accepted = false;
                 state.dead = true;

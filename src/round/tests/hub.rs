@@ -52,6 +52,10 @@ pub struct Hub {
     pub open_members: bool,
     /// Says yes, or no, to whatever is asked.
     pub says: Option<bool>,
+    /// What whoami says of a token, instead of the little it says else.
+    pub whoami: BTreeMap<TokenName, Value>,
+    /// What the pages of organizations say, by path and query.
+    pub pages: BTreeMap<String, Answer>,
     last_id: u64,
 }
 
@@ -192,6 +196,9 @@ impl Hub {
     }
 
     fn read(&self, request: &Request) -> Answer {
+        if let Some(page) = self.pages.get(&request.path) {
+            return page.clone();
+        }
         let path = request.path.strip_prefix("/api/").expect("an API path");
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let parts: Vec<&str> = path.split('/').collect();
@@ -218,6 +225,11 @@ impl Hub {
 
     fn whoami(&self, request: &Request) -> Answer {
         let Some(holder) = self.holder(&request.credential) else { return refused(401, "who?") };
+        if let Credential::Token(token) = &request.credential
+            && let Some(body) = self.whoami.get(token)
+        {
+            return said(200, body);
+        }
         let org = json!({ "name": "acme", "roleInOrg": holder.role, "securityRestrictions": [] });
         said(200, &json!({ "name": holder.user, "auth": {}, "orgs": [org] }))
     }

@@ -147,6 +147,11 @@ pub struct Life {
     pub bad_keys: Vec<TokenName>,
     pub reports: Vec<Arc<Report>>,
     pub shown: Option<Arc<Snapshot>>,
+    /// What was said in the log, and what was asked when.
+    pub log: Vec<String>,
+    pub asked: Vec<(Duration, Request)>,
+    /// Secrets that are not those of the beginning.
+    pub rotated: BTreeMap<TokenName, &'static str>,
     pub skipped: usize,
     pub ended: bool,
     pub events: u64,
@@ -201,6 +206,9 @@ impl Life {
             bad_keys: vec![],
             reports: vec![],
             shown: None,
+            log: vec![],
+            asked: vec![],
+            rotated: BTreeMap::new(),
             skipped: 0,
             ended: false,
             events: 0,
@@ -387,7 +395,8 @@ impl Life {
     fn tell_keys(&mut self) {
         let known = self.config.tokens.iter().map(|token| {
             let bad = self.bad_keys.contains(&token.name);
-            let key = if bad { Err(SecretFault::Empty) } else { Ok(format!("print of {}", token.name)) };
+            let print = self.rotated.get(&token.name).copied().unwrap_or("print");
+            let key = if bad { Err(SecretFault::Empty) } else { Ok(format!("{print} of {}", token.name)) };
             (token.name.clone(), key)
         });
         let known = known.collect();

@@ -29,7 +29,8 @@ impl Life {
             Effect::Ended => self.ended = true,
             Effect::Meter(Meter::RoundSkipped) => self.skipped += 1,
             Effect::Publish(snapshot) => self.shown = Some(snapshot),
-            Effect::Meter(_) | Effect::Tell(_) => {}
+            Effect::Tell(notice) => self.log.push(notice.text),
+            Effect::Meter(_) => {}
         }
     }
 
@@ -86,6 +87,7 @@ impl Life {
 
     pub fn dispatch(&mut self, flight: u64, request: Request, before: Option<Duration>) {
         let sent = self.now;
+        self.asked.push((sent, request.clone()));
         if before.is_some_and(|before| self.now > before) {
             let outcome = Err(Failure::Stale);
             // An attempt that never left is none.
