@@ -7,6 +7,8 @@ pub mod classify;
 pub mod control;
 pub mod coverage;
 pub mod diff;
+pub mod inventory;
+pub mod managed;
 pub mod names;
 pub mod past;
 pub mod pin;

@@ -14,6 +14,9 @@ pub const ALL: &[&str] = &[
     "/api/whoami-v2",
     "/api/organizations/{name}/overview",
     "/api/organizations/{name}/resource-groups",
+    TOKENS,
+    SERVICE_ACCOUNTS,
+    SERVICE_ACCOUNT,
     "/api/{type}",
     "/api/{type}/{namespace}/{repo}",
     "/api/{type}/{namespace}/{repo}/commits/{rev}",
@@ -33,6 +36,10 @@ pub const ALL: &[&str] = &[
     "/api/repos/create",
     "/api/repos/delete",
 ];
+
+const TOKENS: &str = "/api/organizations/{name}/settings/tokens";
+const SERVICE_ACCOUNTS: &str = "/api/organizations/{name}/service-accounts";
+const SERVICE_ACCOUNT: &str = "/api/organizations/{name}/service-accounts/{id}";
 
 /// The path segment of a kind of repository.
 fn plural(kind: RepoType) -> &'static str {
@@ -78,6 +85,23 @@ pub fn resource_groups(organization: &str, credential: Credential) -> Request {
     get("/api/organizations/{name}/resource-groups", path, credential)
 }
 
+/// The tokens that reach for the organization (hub-docs, newer than the OpenAPI document).
+pub fn organization_tokens(organization: &str, credential: Credential) -> Request {
+    get(TOKENS, format!("/api/organizations/{}/settings/tokens", segment(organization)), credential)
+}
+
+/// Its service accounts (OpenAPI).
+pub fn service_accounts(organization: &str, credential: Credential) -> Request {
+    let path = format!("/api/organizations/{}/service-accounts", segment(organization));
+    get(SERVICE_ACCOUNTS, path, credential)
+}
+
+/// One service account, with what its tokens are called and may (OpenAPI).
+pub fn service_account(organization: &str, id: &str, credential: Credential) -> Request {
+    let path = format!("/api/organizations/{}/service-accounts/{}", segment(organization), segment(id));
+    get(SERVICE_ACCOUNT, path, credential)
+}
+
 /// One repository's description.
 pub fn repo_info(kind: RepoType, repo: &RepoName, credential: Credential) -> Request {
     get("/api/{type}/{namespace}/{repo}", repo_path(kind, repo), credential)
@@ -108,10 +132,20 @@ pub fn list(kind: RepoType, organization: &str, search: Option<&str>, credential
 /// The page after one of a listing, from its `Link` header. Of the address only path and query are taken: the
 /// origin is never the answer's to choose.
 pub fn next_page(link: &str, credential: Credential) -> Option<Request> {
+    next_path(link).map(|path| get("/api/{type}", path, credential))
+}
+
+/// The page after the one that was asked, by the same token; nothing but the query may differ.
+pub fn page_after(link: &str, asked: &Request) -> Option<Request> {
+    let same = |path: &str| path.split('?').next().map(str::to_owned);
+    let path = next_path(link).filter(|path| same(path) == same(&asked.path))?;
+    Some(Request { path, ..asked.clone() })
+}
+
+fn next_path(link: &str) -> Option<String> {
     let next = link.split(',').find(|part| part.contains("rel=\"next\""))?;
     let url = next.split('<').nth(1)?.split('>').next()?;
-    let path = url.get(url.find("/api/")?..)?;
-    Some(get("/api/{type}", path.to_owned(), credential))
+    url.get(url.find("/api/")?..).map(str::to_owned)
 }
 
 /// Whether the token may read the repository (huggingface_hub, `auth_check`).
@@ -242,6 +276,17 @@ mod tests {
         assert_eq!(next("<https://hub/api/models?p=0>; rel=\"prev\""), None);
         assert_eq!(next("<https://hub/other>; rel=\"next\""), None);
         assert_eq!(next("rel=\"next\""), None);
+    }
+
+    #[test]
+    fn a_further_page_is_one_of_the_same_list() {
+        let asked = organization_tokens("acme", Credential::Anonymous);
+        let next = |path| page_after(&format!("<https://hub{path}>; rel=\"next\""), &asked);
+        let path = "/api/organizations/acme/settings/tokens?cursor=x";
+        assert_eq!(next(path), Some(Request { path: path.to_owned(), ..asked.clone() }));
+        for other in ["/api/organizations/acme/members?cursor=x", "/api/models/acme/x/jwt?write=true", "/x"] {
+            assert_eq!(next(other), None, "{other}");
+        }
     }
 
     #[test]
