@@ -14,9 +14,8 @@ pub const ALL: &[&str] = &[
     "/api/whoami-v2",
     "/api/organizations/{name}/overview",
     "/api/organizations/{name}/resource-groups",
-    TOKENS,
-    SERVICE_ACCOUNTS,
-    SERVICE_ACCOUNT,
+    "/api/organizations/{name}/settings/tokens",
+    "/api/organizations/{name}/service-accounts/{id}",
     "/api/{type}",
     "/api/{type}/{namespace}/{repo}",
     "/api/{type}/{namespace}/{repo}/commits/{rev}",
@@ -36,10 +35,6 @@ pub const ALL: &[&str] = &[
     "/api/repos/create",
     "/api/repos/delete",
 ];
-
-const TOKENS: &str = "/api/organizations/{name}/settings/tokens";
-const SERVICE_ACCOUNTS: &str = "/api/organizations/{name}/service-accounts";
-const SERVICE_ACCOUNT: &str = "/api/organizations/{name}/service-accounts/{id}";
 
 /// The path segment of a kind of repository.
 fn plural(kind: RepoType) -> &'static str {
@@ -85,21 +80,10 @@ pub fn resource_groups(organization: &str, credential: Credential) -> Request {
     get("/api/organizations/{name}/resource-groups", path, credential)
 }
 
-/// The tokens that reach for the organization (hub-docs, newer than the OpenAPI document).
-pub fn organization_tokens(organization: &str, credential: Credential) -> Request {
-    get(TOKENS, format!("/api/organizations/{}/settings/tokens", segment(organization)), credential)
-}
-
-/// Its service accounts (OpenAPI).
-pub fn service_accounts(organization: &str, credential: Credential) -> Request {
-    let path = format!("/api/organizations/{}/service-accounts", segment(organization));
-    get(SERVICE_ACCOUNTS, path, credential)
-}
-
 /// One service account, with what its tokens are called and may (OpenAPI).
 pub fn service_account(organization: &str, id: &str, credential: Credential) -> Request {
     let path = format!("/api/organizations/{}/service-accounts/{}", segment(organization), segment(id));
-    get(SERVICE_ACCOUNT, path, credential)
+    get("/api/organizations/{name}/service-accounts/{id}", path, credential)
 }
 
 /// One repository's description.
@@ -181,6 +165,8 @@ organization_pages! {
     audit_log = "/audit-log/export" ? "q=type:org.delete",
     /// What the organization uses and pays (OpenAPI).
     billing = "/billing/usage",
+    /// The tokens that reach for it (hub-docs, newer than the OpenAPI document).
+    organization_tokens = "/settings/tokens",
     /// The service accounts (OpenAPI).
     service_accounts = "/service-accounts",
     /// Address ranges and content policies (OpenAPI).

@@ -100,7 +100,8 @@ fn lasting(life: &Life) -> Vec<FindingKind> {
 }
 
 fn detail(life: &Life, kind: FindingKind) -> String {
-    let found = snapshot(life).findings.iter().find(|f| f.kind == kind && f.token == Some(open()));
+    let shown = snapshot(life);
+    let found = shown.findings.iter().find(|f| f.kind == kind && f.token == Some(open()));
     found.unwrap_or_else(|| panic!("no {kind}")).detail.clone()
 }
 
