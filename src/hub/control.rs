@@ -28,6 +28,8 @@ pub struct Control {
     pub sentinel_seen: bool,
     /// Resource groups by name and id; `None` when they were not asked for or may not be listed.
     pub groups: Option<Vec<(String, String)>>,
+    /// Repositories and the id of the group that each is in, as far as the groups were listed with them.
+    pub grouped: Vec<(RepoType, RepoName, String)>,
 }
 
 /// One private repository that the observer could read.
@@ -83,8 +85,14 @@ pub struct ControlWalk {
 impl ControlWalk {
     /// A walk that has not begun.
     pub fn new(plan: Plan) -> ControlWalk {
-        let control =
-            Control { result: Ok(()), why: String::new(), seen: vec![], sentinel_seen: false, groups: None };
+        let control = Control {
+            result: Ok(()),
+            why: String::new(),
+            seen: vec![],
+            sentinel_seen: false,
+            groups: None,
+            grouped: vec![],
+        };
         ControlWalk { plan, stage: Stage::Overview, control }
     }
 
@@ -123,6 +131,7 @@ impl ControlWalk {
             Stage::Overview => self.hear_overview(outcome),
             Stage::Groups => {
                 self.control.groups = listed_groups(outcome);
+                self.control.grouped = grouped(outcome);
                 self.stage = self.first_look();
             }
             Stage::Sentinel => self.hear_sentinel(outcome),
@@ -340,6 +349,21 @@ fn listed_groups(outcome: &Result<Answer, Failure>) -> Option<Vec<(String, Strin
         })
         .collect();
     Some(groups)
+}
+
+/// The repositories of listed groups. Kinds of resource that are none of ours are left out.
+fn grouped(outcome: &Result<Answer, Failure>) -> Vec<(RepoType, RepoName, String)> {
+    let Some(Value::Array(items)) = good(outcome).and_then(json) else { return Vec::new() };
+    let inside = |item: &Value| -> Option<Vec<(RepoType, RepoName, String)>> {
+        let id = item.get("id").and_then(Value::as_str).filter(|id| is_object_id(id))?;
+        let resources = item.get("resources").and_then(Value::as_array)?;
+        let read = |resource: &Value| {
+            let kind = resource.get("type").and_then(Value::as_str)?.parse().ok()?;
+            Some((kind, resource.get("name").and_then(Value::as_str)?.parse().ok()?, id.to_owned()))
+        };
+        Some(resources.iter().filter_map(read).collect())
+    };
+    items.iter().filter_map(inside).flatten().collect()
 }
 
 fn group_of(outcome: &Result<Answer, Failure>) -> Option<String> {

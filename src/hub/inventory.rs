@@ -172,7 +172,7 @@ impl InventoryWalk {
         // Whoever is not accepted, refused for asking too much, or not there, is not asked on.
         let on = match &tokens {
             Ok(_) | Err(Unread::Odd | Unread::Long) => true,
-            Err(Unread::Status(status)) => matches!(status, 402 | 403 | 404),
+            Err(Unread::Status(status)) => matches!(status, 402..=404),
             Err(Unread::NotAsked | Unread::Failed(_)) => false,
         };
         self.listed.tokens = tokens;

@@ -95,7 +95,8 @@ fn only_what_must_stand_there_is_missed() {
     let denied = Entry { status: Some("denied".into()), ..entry("ci", "bob", JAN) };
     assert!(!is(&listed(&[denied], refused), &mine));
     assert!(!is(&Listed { tokens: Err(Unread::Odd), accounts: Ok(Accounts::default()) }, &mine));
-    let edits: [(fn(&mut Declared), bool); 9] = [
+    type Edit = (fn(&mut Declared), bool);
+    let edits: [Edit; 9] = [
         (|d| d.label = None, false),
         (|d| d.organizations.clear(), false),
         (|d| d.organizations[0].restrictions = vec!["token-revoked".into()], false),

@@ -75,7 +75,9 @@ impl Engine {
             return;
         }
         if let Some(ControlJob::Walking(walk)) = self.controls.remove(key) {
-            self.controls.insert(key.clone(), ControlJob::Done(walk.finish(), now.mono));
+            let done = walk.finish();
+            self.sight_groups(&done);
+            self.controls.insert(key.clone(), ControlJob::Done(done, now.mono));
         }
     }
 

@@ -101,7 +101,7 @@ impl Engine {
     }
 
     /// The resource groups that are known, by name and id, and whether the observer may list all of them.
-    fn known_groups(&self, check: &Check, now: Moment) -> (bool, Vec<(String, String)>) {
+    pub(super) fn known_groups(&self, check: &Check, now: Moment) -> (bool, Vec<(String, String)>) {
         let organization = &check.organization;
         let observer = self.observer(organization, &check.token);
         let listed =

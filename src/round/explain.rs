@@ -1,6 +1,7 @@
 //! One sentence for a person: what happened, to what, and what to do.
 
 use crate::access::{Access, Check, DenyReason, Permission, Target, UnknownReason, Verdict};
+use crate::hub::predict::{Concludes, Prediction};
 use crate::report::FindingKind;
 
 /// What the check asks, as part of a sentence: "create a model in 'acme'".
@@ -101,6 +102,27 @@ fn unknown(reason: UnknownReason) -> &'static str {
         }
         UnknownReason::ReadOnly => "trying it may change something, and --read-only is on",
     }
+}
+
+/// What to do where the Hub does otherwise than its documents say, or where only a role stands in between.
+pub(super) fn predicted(kind: FindingKind, check: &Check, prediction: &Prediction, found: Access) -> String {
+    let (token, deed) = (&check.token, deed(check));
+    if kind == FindingKind::LatentGrant {
+        return format!(
+            "'{token}' cannot {deed}, but only because of its user's role: the token's own scope would allow it the day that role changes; narrow the token's scopes"
+        );
+    }
+    let (can, says) = match found {
+        Access::Allowed => ("can", "denies"),
+        _ => ("cannot", "allows"),
+    };
+    let deciding =
+        prediction.factors.iter().find(|factor| matches!(factor.rule.concludes, Concludes::Denies(_)));
+    let because = deciding.map(|factor| format!(" ({})", factor.sentence)).unwrap_or_default();
+    format!(
+        "'{token}' {can} {deed}, though the Hub's documented model {says} it{because}; see `scopewatch explain {token} {}`, and if nothing there explains it, show the request id to the Hub's support",
+        check.permission
+    )
 }
 
 /// What to do about a lasting finding of a check.

@@ -17,6 +17,7 @@ mod declared;
 pub mod drive;
 mod explain;
 pub mod ignores;
+mod predicted;
 mod proofs;
 mod record;
 mod rounds;
@@ -27,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::access::{Access, CheckKey, Permission, TokenName};
+use crate::access::{Access, CheckKey, Permission, RepoName, RepoType, TokenName};
 use crate::alert::{CheckState, Patience};
 use crate::config::Config;
 use crate::exchange::{Credential, Exchange, Request};
@@ -43,6 +44,7 @@ use crate::store::{Breaker, Creation, Kept, Pause, Write};
 
 use canaries::Live;
 use controls::{ControlJob, ControlKey};
+use predicted::Sighted;
 use rounds::Round;
 use sentinels::Trial;
 use tokens::TokenState;
@@ -183,6 +185,10 @@ pub struct Engine {
     pauses: BTreeMap<String, Pause>,
     checks: BTreeMap<CheckKey, CheckState>,
     findings: BTreeMap<FindingKey, Finding>,
+    /// What descriptions of repositories said in passing.
+    sighted: BTreeMap<(RepoType, RepoName), Sighted>,
+    /// Whether the latest conclusive answer differs from its prediction, where there was one.
+    mismatched: BTreeMap<CheckKey, bool>,
     latest: BTreeMap<CheckKey, CheckResult>,
     due: Classes,
     only: Vec<TokenName>,
@@ -259,6 +265,8 @@ impl Engine {
             pauses: kept.pauses.into_iter().map(|p| (p.owner.clone(), p)).collect(),
             checks: kept.checks.into_iter().map(|state| (state.key.clone(), state)).collect(),
             findings: kept.findings.into_iter().map(|f| (f.key(), f)).collect(),
+            sighted: BTreeMap::new(),
+            mismatched: BTreeMap::new(),
             latest: BTreeMap::new(),
             due: Classes::default(),
             only: Vec::new(),

@@ -100,6 +100,9 @@ impl Engine {
 
     pub(super) fn hear_proof(&mut self, key: &ProofKey, exchange: &Exchange) {
         let shown = key.judge(&exchange.outcome);
+        if let ProofKey::There(kind, repo, _) = key {
+            self.sight(*kind, repo, &exchange.outcome);
+        }
         let Some(round) = &mut self.round else { return };
         round.proofs.insert(key.clone(), shown);
         let waiting: Vec<usize> = round

@@ -31,6 +31,7 @@ impl Engine {
         let check = self.round.as_ref().and_then(|round| round.jobs.get(at)).map(|job| job.check.clone());
         if let Some(check) = check {
             self.record_answer(&check, result.found, now);
+            self.record_prediction(&check, result.found, now);
             if self.is_configured(&check) {
                 let body = basis(&result).to_string();
                 self.remember(Write::Answer(LastAnswer { key: check.key(), at: result.observed_at, body }));
@@ -87,6 +88,7 @@ impl Engine {
             return;
         };
         self.record_answer(check, Access::Allowed, now);
+        self.record_prediction(check, Access::Allowed, now);
         if let Some(result) = self.latest.get_mut(&check.key()) {
             let verdict = compare(check.expected, Access::Allowed);
             result.found = Access::Allowed;
@@ -138,7 +140,7 @@ impl Engine {
             reason: found.reason(),
             verdict,
             declared: known.is_some(),
-            predicted: None,
+            predicted: self.prediction(check, now).and_then(|p| p.outcome.as_str()),
             observed_at: ended,
             duration_ms: u64::try_from(job.took().as_millis()).unwrap_or(u64::MAX),
             evidence: job.evidence.clone(),
@@ -342,6 +344,7 @@ impl Engine {
             .map(crate::access::Check::key)
             .collect();
         self.latest.retain(|key, _| configured.contains(key));
+        self.mismatched.retain(|key, _| configured.contains(key));
         let gone: Vec<CheckKey> =
             self.checks.keys().filter(|key| !configured.contains(key)).cloned().collect();
         for key in gone {
@@ -428,7 +431,7 @@ impl Engine {
                     drift: state.is_some_and(|s| s.drift(check.expected, patience))
                         && ignores::accepted(&self.config, &check_finding(kind, &key), now.wall).is_none(),
                     last_conclusive: state.and_then(|s| s.conclusive).map(|(_, at)| at),
-                    prediction_mismatch: None,
+                    prediction_mismatch: self.mismatch_of(&key),
                     key,
                 }
             })

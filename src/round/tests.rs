@@ -7,6 +7,7 @@ mod declared;
 mod hub;
 mod ignores;
 mod life;
+mod predicted;
 mod probes;
 mod random;
 mod stories;

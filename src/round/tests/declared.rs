@@ -91,6 +91,7 @@ fn snapshot(life: &Life) -> Arc<Snapshot> {
 fn lasting(life: &Life) -> Vec<FindingKind> {
     let of = |findings: &[Finding]| {
         let mine = findings.iter().filter(|f| f.resolved_at.is_none() && f.token == Some(open()));
+        let mine = mine.filter(|f| f.permission.is_none());
         let mut kinds: Vec<FindingKind> = mine.map(|f| f.kind).collect();
         kinds.sort();
         kinds
@@ -316,7 +317,7 @@ fn what_was_accepted_is_no_finding_until_the_day_is_over() {
     ask(&mut life);
     assert_eq!(
         (lasting(&life), view(&life).declared_drift),
-        (vec![FindingKind::DeclaredChanged], Some(true))
+        (vec![FindingKind::DeclaredChanged, FindingKind::IgnoreExpired], Some(true))
     );
     let narrowed = "ignores: [{ token: open, kind: declared_changed, permission: repo.read, owner: me, reason: x, until: 2027-11-22 }]\n";
     life.tell(Event::Configured(watched(&format!("{pin}{narrowed}"))));

@@ -1,0 +1,114 @@
+//! What the Hub's documented model predicts for a check, from what its token declares and what was seen of its
+//! target on the way; and what follows where the Hub does otherwise.
+
+use crate::access::{Access, Check, CheckKey, RepoName, RepoType, Severity, Target};
+use crate::exchange::{Answer, Failure};
+use crate::hub::answers::json;
+use crate::hub::control::Control;
+use crate::hub::predict::{Group, Known, Place, Prediction, latent, mismatch, predict};
+use crate::moment::Moment;
+use crate::report::FindingKind;
+
+use super::record::check_finding;
+use super::{Engine, explain};
+
+/// What was seen of a repository, for predictions only; a proof of anything it is not.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sighted {
+    private: Option<bool>,
+    gated: Option<bool>,
+    group: Option<String>,
+}
+
+impl Engine {
+    /// What is predicted for this check; `None` while nothing is declared.
+    pub(super) fn prediction(&self, check: &Check, now: Moment) -> Option<Prediction> {
+        let declared = self.declared(&check.token, now)?;
+        let known = self.known_of(check, now);
+        Some(predict(declared, &check.organization, check.permission, &check.target, &known))
+    }
+
+    fn known_of(&self, check: &Check, now: Moment) -> Known {
+        match &check.target {
+            Target::Whole => Known::default(),
+            Target::Create { group: None, .. } => Known { place: Place::Root, ..Known::default() },
+            Target::Create { group: Some(wanted), .. } => {
+                let (_, groups) = self.known_groups(check, now);
+                let found =
+                    groups.iter().find(|(name, id)| name == wanted || id.eq_ignore_ascii_case(wanted));
+                let place = found
+                    .map(|(name, id)| Place::In(Group { id: Some(id.clone()), name: Some(name.clone()) }));
+                Known { place: place.unwrap_or_default(), ..Known::default() }
+            }
+            Target::Repo { kind, repo } => {
+                let Some(seen) = self.sighted.get(&(*kind, repo.clone())) else { return Known::default() };
+                let place = seen.group.as_ref().map(|id| {
+                    let (_, groups) = self.known_groups(check, now);
+                    let name = groups.into_iter().find(|(_, known)| known == id).map(|(name, _)| name);
+                    Place::In(Group { id: Some(id.clone()), name })
+                });
+                Known {
+                    private: seen.private,
+                    gated: seen.gated,
+                    place: place.unwrap_or_default(),
+                    ..Known::default()
+                }
+            }
+        }
+    }
+
+    /// Takes from a description of a repository what predictions depend on.
+    pub(super) fn sight(&mut self, kind: RepoType, repo: &RepoName, outcome: &Result<Answer, Failure>) {
+        let Some(body) = outcome.as_ref().ok().filter(|a| (200..300).contains(&a.status)).and_then(json)
+        else {
+            return;
+        };
+        if body.get("id").and_then(|id| id.as_str()) != Some(&repo.to_string()) {
+            return;
+        }
+        let seen = self.sighted.entry((kind, repo.clone())).or_default();
+        seen.private = body.get("private").and_then(serde_json::Value::as_bool);
+        // `false`, or how its authors let readers in.
+        seen.gated = body.get("gated").map(|gated| gated.as_bool() != Some(false));
+    }
+
+    /// Takes from a control which repository is in which group.
+    pub(super) fn sight_groups(&mut self, control: &Control) {
+        for (kind, repo, group) in &control.grouped {
+            self.sighted.entry((*kind, repo.clone())).or_default().group = Some(group.clone());
+        }
+        for seen in &control.seen {
+            let entry = self.sighted.entry((seen.kind, seen.repo.clone())).or_default();
+            entry.private = Some(true);
+            if seen.group.is_some() {
+                entry.group.clone_from(&seen.group);
+            }
+        }
+    }
+
+    /// Draws what follows from an answer and its prediction. An answer that is none changes nothing.
+    pub(super) fn record_prediction(&mut self, check: &Check, found: Access, now: Moment) {
+        let Some(prediction) = self.prediction(check, now) else { return };
+        let key = check.key();
+        if found.conclusive().is_none() {
+            return;
+        }
+        let differs = mismatch(&prediction, found);
+        match differs {
+            Some(differs) => self.mismatched.insert(key.clone(), differs),
+            None => self.mismatched.remove(&key),
+        };
+        let latent = check.expected == crate::access::Expected::Denied && latent(&prediction, found);
+        for (kind, lasts) in
+            [(FindingKind::PredictionMismatch, differs == Some(true)), (FindingKind::LatentGrant, latent)]
+        {
+            let detail = || explain::predicted(kind, check, &prediction, found);
+            self.set_finding(check_finding(kind, &key), lasts, Severity::Warning, detail, now.wall);
+        }
+    }
+
+    /// Whether the latest conclusive answer differs from what was predicted; `None` where nothing was.
+    pub(super) fn mismatch_of(&self, key: &CheckKey) -> Option<bool> {
+        self.mismatched.get(key).copied()
+    }
+}

@@ -1,0 +1,112 @@
+//! Predictions within rounds: what is predicted stands beside what is observed, and where they part a finding
+//! says so; an answer that is none changes nothing.
+
+use serde_json::{Value, json};
+
+use crate::access::TokenName;
+use crate::exchange::Verb;
+use crate::report::{CheckResult, FindingKind};
+use crate::round::Event;
+
+use super::hub::Holder;
+use super::life::{Fate, Life, configured};
+use super::stories::{AUDIT, SERVE, audit, holder, serve_for, world};
+
+const ASKED: &str = "
+hub: { endpoint: \"http://127.0.0.1:9\", in_flight_horizon: 60s, max_in_flight: 4 }
+organizations: [{ name: acme, janitor: janitor, max_creations_per_day: 200 }]
+tokens:
+  - { name: janitor, organization: acme, secret: { env: J } }
+  - name: open
+    organization: acme
+    secret: { env: A }
+    expect: [{ permission: repo.create, access: denied }]
+";
+
+/// A fine-grained token of bob, who has this role, naming these permissions of the organization.
+fn whoami(role: &str, permissions: &[&str]) -> Value {
+    let scoped = json!([{ "entity": { "_id": "0".repeat(24), "type": "org", "name": "acme" },
+                          "permissions": permissions }]);
+    let fine = json!({ "scoped": scoped });
+    let token = json!({ "displayName": "t", "role": "fineGrained", "createdAt": "x", "fineGrained": fine });
+    let org = json!({ "name": "acme", "id": "0".repeat(24), "roleInOrg": role, "plan": "enterprise" });
+    json!({ "type": "user", "name": "bob", "auth": { "type": "access_token", "accessToken": token },
+            "orgs": [org] })
+}
+
+fn life(role: &str, permissions: &[&str], holds: Holder) -> Life {
+    let mut life = world(configured(ASKED), AUDIT, 1);
+    let open = TokenName::new("open");
+    life.hub.holders.insert(open.clone(), holds);
+    life.hub.whoami.insert(open, whoami(role, permissions));
+    life
+}
+
+fn created(life: &Life) -> CheckResult {
+    let report = life.reports.last().expect("a report");
+    report.results.iter().find(|r| r.target == "model").expect("a result").clone()
+}
+
+fn lasting(life: &Life, kind: FindingKind) -> Vec<String> {
+    let of = life.kept.findings.iter().filter(|f| f.kind == kind && f.resolved_at.is_none());
+    of.map(|f| f.detail.clone()).collect()
+}
+
+fn mismatch(life: &Life) -> Option<bool> {
+    let shown = life.shown.clone().expect("something is shown");
+    shown.checks.iter().find(|c| c.key.target == "model").expect("it is there").prediction_mismatch
+}
+
+#[test]
+fn what_agrees_is_shown_and_raises_nothing() {
+    let mut life = life("write", &["repo.write"], holder("bob", true, false, true));
+    audit(&mut life);
+    assert_eq!((created(&life).access, created(&life).predicted), ("allowed", Some("allowed")));
+    assert_eq!(mismatch(&life), Some(false));
+    assert_eq!(lasting(&life, FindingKind::PredictionMismatch), [""; 0]);
+}
+
+#[test]
+fn a_grant_that_the_documents_deny_is_a_mismatch_until_they_agree() {
+    let mut life = life("write", &[], holder("bob", true, false, true));
+    audit(&mut life);
+    assert_eq!((created(&life).access, created(&life).predicted), ("allowed", Some("denied")));
+    assert_eq!(mismatch(&life), Some(true));
+    let [told]: [String; 1] = lasting(&life, FindingKind::PredictionMismatch).try_into().expect("one");
+    let wanted = "'open' can create a model in 'acme', though the Hub's documented model denies it";
+    assert!(told.starts_with(wanted), "{told}");
+    let open = TokenName::new("open");
+    life.hub.whoami.insert(open, whoami("write", &["repo.write"]));
+    audit(&mut life);
+    assert_eq!(mismatch(&life), Some(false));
+    assert_eq!(lasting(&life, FindingKind::PredictionMismatch), [""; 0]);
+}
+
+#[test]
+fn a_denial_by_the_role_alone_is_a_latent_grant() {
+    let mut life = life("read", &["repo.write"], holder("bob", false, false, true));
+    audit(&mut life);
+    assert_eq!((created(&life).access, created(&life).predicted), ("denied", Some("denied")));
+    let [told]: [String; 1] = lasting(&life, FindingKind::LatentGrant).try_into().expect("one");
+    assert!(told.contains("only because of its user's role"), "{told}");
+    // Neither scope nor role: nothing is latent.
+    life.hub.whoami.insert(TokenName::new("open"), whoami("read", &[]));
+    audit(&mut life);
+    assert_eq!(lasting(&life, FindingKind::LatentGrant), [""; 0]);
+}
+
+#[test]
+fn no_answer_changes_no_prediction() {
+    let mut life = life("write", &[], holder("bob", true, false, true));
+    life.mode = SERVE;
+    life.start();
+    serve_for(&mut life, 600);
+    assert_eq!(lasting(&life, FindingKind::PredictionMismatch).len(), 1);
+    life.hub.whoami.insert(TokenName::new("open"), whoami("write", &["repo.write"]));
+    for fate in [Fate::Error, Fate::Limited, Fate::LostTimeout, Fate::Html] {
+        life.fate = Box::new(move |request, _| if request.verb == Verb::Post { fate } else { Fate::Fine });
+        serve_for(&mut life, 3600);
+        assert_eq!(lasting(&life, FindingKind::PredictionMismatch).len(), 1, "{fate:?}");
+    }
+    life.tell(Event::Stop);
+}
