@@ -71,6 +71,16 @@ impl Answer {
         Answer::coded(status, "GatedRepo", message)
     }
 
+    /// The texts for things other than repositories that are missing are UNCONFIRMED.
+    pub(super) fn missing(what: &str) -> Answer {
+        Answer::error(404, &format!("{what} not found"))
+    }
+
+    /// Text that comes in events; the connection ends after what there is.
+    pub(super) fn events(text: &str) -> Answer {
+        Answer { content_type: "text/event-stream; charset=utf-8", ..Answer::text(text) }
+    }
+
     /// The text for an address that leads nowhere is UNCONFIRMED.
     pub(super) fn no_such_page() -> Answer {
         Answer::error(404, "Sorry, we can't find the page you are looking for.")
@@ -135,6 +145,21 @@ pub(super) fn no_namespace_rights(kind: &str, namespace: &str) -> String {
 pub(super) fn creation_cap(cap: u64) -> String {
     format!("You have exceeded the rate limit for repository creation ({cap} per day).")
 }
+
+/// huggingface_hub knows the text.
+pub(super) const DISABLED: &str = "Access to this resource is disabled.";
+
+/// The documentation has the status for resource groups; text, and status elsewhere, are UNCONFIRMED.
+pub(super) const NEEDS_PLAN: &str = "This feature requires a paid plan. Please upgrade your organization.";
+
+/// The documentation says "an authorization error"; the text is UNCONFIRMED.
+pub(super) const FEATURE_OFF: &str = "This feature is disabled by your organization.";
+
+/// Part of a recorded answer, for inference; that jobs and endpoints say the same is UNCONFIRMED.
+pub(super) const SPENT: &str = "You have exceeded your monthly spending limit.";
+
+/// The status is documented, the text is UNCONFIRMED.
+pub(super) const NEEDS_PAYMENT: &str = "A valid payment method is required.";
 
 /// Recorded for jobs; that other namespace checks say the same is UNCONFIRMED.
 pub(super) fn missing_permission(namespace: &str, permission: &str) -> String {

@@ -35,7 +35,7 @@ impl Caller {
         let Some((name, token)) = world.tokens.iter().find(|(_, token)| token.secret.0 == secret) else {
             return refused("Invalid username or password.", None);
         };
-        let holder = Holder { name: name.clone(), token: token.clone() };
+        let holder = Holder { name: name.clone(), token: world.usable(token) };
         if !token.alive {
             return refused("Invalid username or password.", Some(holder));
         }

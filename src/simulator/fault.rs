@@ -31,6 +31,9 @@ pub(super) enum FaultKind {
     Html,
     /// No answer ever.
     Hang,
+    /// An honest answer, but what was made is found, and what was taken away is gone, only after `delay_ms`.
+    /// Only for routes that make or take away a repository; creating and deleting see the truth at once.
+    Lag,
 }
 
 impl FaultKind {
@@ -45,6 +48,7 @@ impl FaultKind {
             FaultKind::Redirect => "redirect",
             FaultKind::Html => "html",
             FaultKind::Hang => "hang",
+            FaultKind::Lag => "lag",
         }
     }
 
@@ -120,6 +124,10 @@ impl Faults {
             if fault.route != "*" && !FAMILIES.contains(&fault.route.as_str()) {
                 return Err(format!("no route {:?}: use * or one of {}", fault.route, FAMILIES.join(", ")));
             }
+            let lags = ["create", "delete", "move"].contains(&fault.route.as_str());
+            if fault.kind == FaultKind::Lag && !lags {
+                return Err("kind lag: only for the routes create, delete and move".to_owned());
+            }
             if let Some(token) = fault.token.as_ref().filter(|token| !world.tokens.contains_key(*token)) {
                 return Err(format!("no token {token:?} in the world"));
             }
@@ -172,6 +180,11 @@ impl Fault {
         self.kind == FaultKind::Delay || self.apply.unwrap_or(self.kind.usually()) == Apply::After
     }
 
+    /// How long what the request changes takes to show.
+    pub(super) fn lag_ms(&self) -> u64 {
+        if self.kind == FaultKind::Lag { self.delay_ms } else { 0 }
+    }
+
     pub(super) fn delays_first(&self) -> bool {
         self.apply != Some(Apply::After)
     }
@@ -211,7 +224,8 @@ impl Fault {
             | FaultKind::Reset
             | FaultKind::CreateThenDrop
             | FaultKind::CutBody
-            | FaultKind::Hang => honest.unwrap_or_else(|| self.with_body(Answer::text("OK"))),
+            | FaultKind::Hang
+            | FaultKind::Lag => honest.unwrap_or_else(|| self.with_body(Answer::text("OK"))),
         };
         for (name, value) in &self.headers {
             answer.headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));

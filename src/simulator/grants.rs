@@ -18,7 +18,7 @@ use crate::simulator::world::World;
 const WRITE: &str = "repo.write";
 
 /// That writing includes reading is what the token page's labels suggest: UNCONFIRMED.
-const READ: [&str; 2] = ["repo.content.read", WRITE];
+pub(super) const READ: [&str; 2] = ["repo.content.read", WRITE];
 
 /// Whether a repository shows itself to somebody.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -72,8 +72,10 @@ impl<'a> Rights<'a> {
     pub(super) fn may_delete(self, repo: &Repo) -> Result<(), &'static str> {
         self.may_write(repo)?;
         let holder = self.holder.ok_or(answer::REPO_GUARD)?;
+        let singled_out = holder.token.instead(repo.kind, &repo.name, &repo.id).is_some();
         let wide = holder.token.role != TokenRole::FineGrained
-            || scope_of_home(holder, repo.namespace(), repo.resource_group.as_deref(), &[WRITE]);
+            || (!singled_out
+                && scope_of_home(holder, repo.namespace(), repo.resource_group.as_deref(), &[WRITE]));
         if wide { Ok(()) } else { Err(answer::REPO_GUARD) }
     }
 
@@ -114,10 +116,24 @@ impl<'a> Rights<'a> {
 
     /// A permission on a namespace itself, such as `job.write` or `org.read`: one of the names, and a role.
     pub(super) fn may_in_namespace(self, namespace: &str, names: &[&str], least: Role) -> Result<(), Barred> {
+        self.may_in_group(namespace, None, names, least)
+    }
+
+    /// The same in one of its resource groups, where the role in the group counts.
+    pub(super) fn may_in_group(
+        self,
+        namespace: &str,
+        group: Option<&str>,
+        names: &[&str],
+        least: Role,
+    ) -> Result<(), Barred> {
         let holder = self.holder.ok_or(Barred::Lacking)?;
         let user = holder.token.user.as_str();
         let role = match self.world.organizations.get(namespace) {
-            Some(organization) => organization.role_of(user),
+            Some(organization) => match (organization.role_of(user), group) {
+                (Some(role), Some(group)) => role_in_group(organization, role, group, user),
+                (role, _) => role,
+            },
             None => (namespace == user).then_some(Role::Admin),
         };
         if role.is_none() {
@@ -127,7 +143,7 @@ impl<'a> Rights<'a> {
             return Err(Barred::By(text));
         }
         let changes = names.iter().all(|name| name.ends_with(".write"));
-        let scoped = scope_of_home(holder, namespace, None, names) && (may_change(holder) || !changes);
+        let scoped = scope_of_home(holder, namespace, group, names) && (may_change(holder) || !changes);
         if role >= Some(least) && scoped { Ok(()) } else { Err(Barred::Lacking) }
     }
 
@@ -135,7 +151,7 @@ impl<'a> Rights<'a> {
     ///
     /// How a role in the organization and one in the group combine is UNCONFIRMED. Here a group stands for
     /// itself: members outside it have no role on its repositories, and only admins reach into every group.
-    fn role_on(self, holder: &Holder, repo: &Repo) -> Option<Role> {
+    pub(super) fn role_on(self, holder: &Holder, repo: &Repo) -> Option<Role> {
         let user = holder.token.user.as_str();
         if repo.namespace() == user {
             return Some(Role::Admin);
@@ -198,7 +214,8 @@ pub(super) fn restrictions(
         all.push(Restriction::TokenPolicy);
     }
     for restriction in token.restrictions.of(namespace) {
-        if !all.contains(restriction) {
+        let exempt = *restriction == Restriction::Ip && token.skip_network_security;
+        if !all.contains(restriction) && !exempt {
             all.push(*restriction);
         }
     }
@@ -215,7 +232,12 @@ fn may_change(holder: &Holder) -> bool {
     holder.token.role != TokenRole::Read
 }
 
-fn scope_covers(holder: &Holder, repo: &Repo, names: &[&str]) -> bool {
+/// Whether a scope on the repository, or on what it is in, names one of the permissions. What a service
+/// account's token is given for single repositories stands in place of the rest.
+pub(super) fn scope_covers(holder: &Holder, repo: &Repo, names: &[&str]) -> bool {
+    if let Some(permissions) = holder.token.instead(repo.kind, &repo.name, &repo.id) {
+        return holder.token.role != TokenRole::FineGrained || has_one(permissions, names);
+    }
     if scope_of_home(holder, repo.namespace(), repo.resource_group.as_deref(), names) {
         return true;
     }

@@ -111,6 +111,7 @@ impl Hub {
         if received.meter.exhausted {
             return (too_many(&received.caller, call, &received.meter), None);
         }
+        state.lag_ms = received.fault.as_ref().map_or(0, Fault::lag_ms);
         let reply = answer(state, call, received);
         let created = received.route == Route::Create && reply.is_ok();
         let user = received.caller.holder().map(|holder| holder.token.user.clone());
@@ -195,13 +196,18 @@ fn answer(state: &mut State, call: &Call, received: &Received) -> Reply {
             doer,
             &routes::repository::Question { kind: *kind, name, ask },
         ),
-        Route::Organization { name, page } => routes::organization::answer(state, caller, call, name, *page),
-        Route::Jobs { namespace, right } => routes::namespace::jobs(state, caller, namespace, right),
-        Route::Endpoints { namespace, right } => {
-            routes::namespace::endpoints(state, caller, namespace, right)
+        Route::Organization { name, page } => {
+            routes::organization::answer(state, caller, call, doer, name, page)
+        }
+        Route::Groups { organization, ask } => {
+            routes::resource_groups::answer(state, caller, call, doer, organization, ask)
+        }
+        Route::Jobs { namespace, ask } => routes::namespace::jobs(state, caller, namespace, ask),
+        Route::Endpoints { namespace, endpoint, right } => {
+            routes::namespace::endpoints(state, caller, call, namespace, endpoint.as_deref(), right)
         }
         Route::Webhooks => routes::namespace::webhooks(state, caller),
-        Route::Billing => routes::namespace::billing(state, caller),
+        Route::Billing(bill) => routes::billing::of_user(state, caller, *bill),
         Route::Unknown => Err(Answer::no_such_page()),
     }
 }

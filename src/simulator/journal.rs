@@ -60,12 +60,26 @@ impl Journal {
     }
 
     pub(super) fn answered(&mut self, seq: u64, status: u16) {
-        // Sequence numbers have no gaps, so the place follows from the oldest one kept.
-        let oldest = self.requests.front().map_or(0, |record| record.seq);
-        let place = seq.checked_sub(oldest).and_then(|place| usize::try_from(place).ok());
+        let place = self.place(seq);
         if let Some(record) = place.and_then(|place| self.requests.get_mut(place)) {
             record.status = Some(status);
         }
+    }
+
+    pub(super) fn request(&self, seq: u64) -> Option<&RequestRecord> {
+        self.requests.get(self.place(seq)?)
+    }
+
+    /// When a token was last used.
+    pub(super) fn last_use(&self, token: &str) -> Option<&str> {
+        let last = self.requests.iter().rev().find(|record| record.token.as_deref() == Some(token));
+        last.map(|record| record.at.as_str())
+    }
+
+    // Sequence numbers have no gaps, so the place follows from the oldest one kept.
+    fn place(&self, seq: u64) -> Option<usize> {
+        let oldest = self.requests.front().map_or(0, |record| record.seq);
+        seq.checked_sub(oldest).and_then(|place| usize::try_from(place).ok())
     }
 }
 

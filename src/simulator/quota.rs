@@ -7,7 +7,11 @@ use std::collections::BTreeSet;
 use std::collections::VecDeque;
 
 use crate::simulator::words::Plan;
+use crate::simulator::world::Organization;
 use crate::simulator::world::World;
+
+/// Of an Enterprise Plus organization that switched it on. Hub docs, rate-limits.
+const HIGHER_QUOTA: u64 = 100_000;
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -113,7 +117,11 @@ pub(super) fn request_quota(world: &World, user: &str) -> u64 {
         return set;
     }
     let personal = if world.is_pro(user) { 2500 } else { 1000 };
-    mine().map(|organization| plan_quota(organization.plan)).fold(personal, u64::max)
+    let offered = |organization: &Organization| {
+        let higher = organization.network_security.high_rate_limits && organization.plan == Some(Plan::Plus);
+        if higher { HIGHER_QUOTA } else { plan_quota(organization.plan) }
+    };
+    mine().map(offered).fold(personal, u64::max)
 }
 
 fn plan_quota(plan: Option<Plan>) -> u64 {
@@ -160,10 +168,21 @@ mod tests {
     fn the_quota_follows_the_plan() {
         let world = World::from_yaml(
             "organizations:\n  a: {plan: enterprise, members: {bob: read}}\n  b: {members: {bob: read, eve: read}}\n\
-             \x20 c: {plan: team, rate_limit: 7, members: {kim: read}}\nusers: {pro: {pro: true}, own: {rate_limit: 3}}\n",
+             \x20 c: {plan: team, rate_limit: 7, members: {kim: read}}\n\
+             \x20 d: {plan: plus, members: {lea: read}}\n\
+             \x20 e: {plan: plus, network_security: {high_rate_limits: true}, members: {lou: read}}\nusers: {pro: {pro: true}, own: {rate_limit: 3}}\n",
         )
         .unwrap();
-        let cases = [("bob", 6000), ("eve", 1000), ("kim", 7), ("pro", 2500), ("own", 3), ("nobody", 1000)];
+        let cases = [
+            ("bob", 6000),
+            ("eve", 1000),
+            ("kim", 7),
+            ("lea", 10_000),
+            ("lou", 100_000),
+            ("pro", 2500),
+            ("own", 3),
+            ("nobody", 1000),
+        ];
         for (user, quota) in cases {
             assert_eq!(request_quota(&world, user), quota, "{user}");
         }

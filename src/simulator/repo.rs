@@ -52,6 +52,11 @@ pub(super) struct Repo {
     pub(super) resource_group: Option<String>,
     pub(super) gated: Gate,
     pub(super) granted: BTreeSet<String>,
+    pub(super) requested: BTreeSet<String>,
+    pub(super) org_members_gated: bool,
+    pub(super) disabled: bool,
+    /// When its readers begin to find it.
+    pub(super) shown_from_ms: u64,
     /// The user whose token created it.
     pub(super) author: String,
     pub(super) created_at: DateTime<Utc>,
@@ -60,6 +65,7 @@ pub(super) struct Repo {
     /// Oldest first.
     pub(super) commits: Vec<Commit>,
     pub(super) branches: BTreeMap<String, String>,
+    pub(super) tags: BTreeMap<String, String>,
     pub(super) files: BTreeSet<String>,
 }
 
@@ -93,6 +99,11 @@ impl Repo {
             resource_group: None,
             gated: Gate::default(),
             granted: BTreeSet::new(),
+            requested: BTreeSet::new(),
+            org_members_gated: false,
+            disabled: false,
+            shown_from_ms: 0,
+            tags: BTreeMap::new(),
             author: birth.author,
             created_at: birth.at,
             origin: birth.origin,
@@ -110,6 +121,9 @@ impl Repo {
         self.resource_group.clone_from(&entry.resource_group);
         self.gated = entry.gated.clone();
         self.granted.clone_from(&entry.granted);
+        self.requested.clone_from(&entry.requested);
+        self.org_members_gated = entry.org_members_gated;
+        self.disabled = entry.disabled;
         if let Some(author) = &entry.author {
             self.author.clone_from(author);
         }
@@ -128,10 +142,11 @@ impl Repo {
         id
     }
 
-    /// The commit that a branch or a commit's id names.
+    /// The commit that a branch, a tag or a commit's id names.
     pub(super) fn revision(&self, revision: &str) -> Option<&Commit> {
         let branch = revision.strip_prefix("refs/heads/").unwrap_or(revision);
-        let id = self.branches.get(branch).map_or(revision, String::as_str);
+        let id = self.branches.get(branch).or_else(|| self.tags.get(revision));
+        let id = id.map_or(revision, String::as_str);
         self.commits.iter().find(|commit| commit.id == id)
     }
 
@@ -144,7 +159,7 @@ impl Repo {
         let head = self.head();
         let mut info = self.summary();
         info["sha"] = json!(head.map(|commit| &commit.id));
-        info["disabled"] = json!(false);
+        info["disabled"] = json!(self.disabled);
         info["siblings"] = self.files.iter().map(|file| json!({"rfilename": file})).collect();
         info["usedStorage"] = json!(0);
         info
@@ -181,6 +196,9 @@ impl Repo {
             "resource_group": self.resource_group,
             "gated": self.gated,
             "granted": self.granted,
+            "requested": self.requested,
+            "org_members_gated": self.org_members_gated,
+            "disabled": self.disabled,
             "author": self.author,
             "id": self.id,
             "created_at": date(self.created_at),

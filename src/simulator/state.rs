@@ -39,7 +39,23 @@ pub(super) struct State {
     pub(super) clock: Clock,
     pub(super) seed: u64,
     pub(super) base: String,
+    /// How long what the request under way changes takes to show; a fault asks for it.
+    pub(super) lag_ms: u64,
+    ghosts: Vec<Ghost>,
     minted: u64,
+}
+
+/// A repository that is gone and is still shown.
+struct Ghost {
+    repo: Repo,
+    until_ms: u64,
+}
+
+/// What was changed; its name begins with the namespace that it is in.
+pub(super) struct Thing<'a> {
+    pub(super) name: &'a str,
+    pub(super) kind: &'static str,
+    pub(super) id: &'a str,
 }
 
 /// Who made a change, and by which request.
@@ -66,6 +82,8 @@ impl State {
             clock: Clock::start(),
             seed,
             base,
+            lag_ms: 0,
+            ghosts: Vec::new(),
             minted: 0,
         };
         for (key, entry) in &entries {
@@ -110,6 +128,39 @@ impl State {
         self.repos.keys().find(same).cloned()
     }
 
+    /// A repository as its readers find it: what was just made or taken away may take a while to show.
+    pub(super) fn shown(&self, kind: Kind, name: &str) -> Option<(RepoKey, Repo)> {
+        let same = |repo: &&Repo| repo.kind == kind && repo.name.eq_ignore_ascii_case(name);
+        let exact = self.repos.get(&(kind, name.to_owned())).filter(|repo| self.is_shown(repo));
+        let repo = exact.or_else(|| self.all_shown().find(same))?;
+        Some(((kind, repo.name.clone()), repo.clone()))
+    }
+
+    /// Every repository that readers find.
+    pub(super) fn all_shown(&self) -> impl Iterator<Item = &Repo> {
+        let now = self.clock.elapsed_ms();
+        let ghosts = self.ghosts.iter().filter(move |ghost| ghost.until_ms > now).map(|ghost| &ghost.repo);
+        self.repos.values().filter(|repo| self.is_shown(repo)).chain(ghosts)
+    }
+
+    fn is_shown(&self, repo: &Repo) -> bool {
+        repo.shown_from_ms <= self.clock.elapsed_ms()
+    }
+
+    /// When what is made now begins to show.
+    pub(super) fn shows_from(&self) -> u64 {
+        if self.lag_ms == 0 { 0 } else { self.clock.elapsed_ms().saturating_add(self.lag_ms) }
+    }
+
+    /// Keeps what goes now in its readers' sight for as long as the lag is.
+    pub(super) fn linger(&mut self, repo: &Repo) {
+        let now = self.clock.elapsed_ms();
+        self.ghosts.retain(|ghost| ghost.until_ms > now);
+        if self.lag_ms > 0 {
+            self.ghosts.push(Ghost { repo: repo.clone(), until_ms: now.saturating_add(self.lag_ms) });
+        }
+    }
+
     /// Where a repository that was once called so is now.
     pub(super) fn moved_to(&self, kind: Kind, name: &str) -> Option<&Repo> {
         let id = self.moved.get(&(kind, name.to_owned()))?;
@@ -130,14 +181,25 @@ impl State {
     }
 
     pub(super) fn note(&mut self, doer: Doer<'_>, kind: &'static str, repo: &Repo, detail: Option<String>) {
+        let thing = Thing { name: &repo.name, kind: repo.kind.name(), id: &repo.id };
+        self.note_about(doer, kind, &thing, detail);
+    }
+
+    pub(super) fn note_about(
+        &mut self,
+        doer: Doer<'_>,
+        kind: &'static str,
+        thing: &Thing<'_>,
+        detail: Option<String>,
+    ) {
         let change = Change {
             seq: self.journal.changes.len() as u64 + 1,
             at: date(self.clock.now()),
             request: doer.request,
             kind,
-            repo: repo.name.clone(),
-            r#type: repo.kind.name(),
-            id: repo.id.clone(),
+            repo: thing.name.to_owned(),
+            r#type: thing.kind,
+            id: thing.id.to_owned(),
             token: doer.holder.map(|holder| holder.name.clone()),
             user: doer.holder.map(|holder| holder.token.user.clone()),
             detail,

@@ -18,6 +18,7 @@ use crate::simulator::id;
 use crate::simulator::repo::Birth;
 use crate::simulator::repo::Origin;
 use crate::simulator::repo::Repo;
+use crate::simulator::route::Route;
 use crate::simulator::routes::whoami::organization_id;
 use crate::simulator::state::Doer;
 use crate::simulator::state::State;
@@ -44,6 +45,7 @@ fn steer(state: &mut State, call: &Call, body: Value) -> Reply {
             state.patch(body).map_err(|text| bad(&text))?;
             Ok(Answer::json(&world(state)))
         }
+        ("GET", "routes") => Ok(Answer::json(&Route::all().map(Value::from).collect())),
         ("GET", "faults") => Ok(Answer::json(&json!({"faults": state.faults.list()}))),
         ("POST", "faults") => {
             state.faults = Faults::parse(body, &state.world).map_err(|text| bad(&text))?;

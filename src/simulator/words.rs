@@ -18,6 +18,8 @@ pub enum Kind {
 }
 
 impl Kind {
+    pub(super) const PLURALS: [&'static str; 3] = ["models", "datasets", "spaces"];
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Kind::Model => "model",
@@ -64,6 +66,39 @@ pub enum Plan {
     Plus,
 }
 
+impl Plan {
+    /// What the plan offers, in steps. That an academic plan offers what a team's does is UNCONFIRMED; their
+    /// rate limits are the same.
+    pub(super) fn level(self) -> u8 {
+        match self {
+            Plan::Team | Plan::Academia => 1,
+            Plan::Enterprise => 2,
+            Plan::Plus => 3,
+        }
+    }
+}
+
+/// What costs money and can be switched off, or be out of money; Hub docs, resource groups.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Feature {
+    Jobs,
+    InferenceEndpoints,
+}
+
+/// What kind of caller a token speaks for.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Principal {
+    /// A user's access token, or a service account's.
+    #[default]
+    User,
+    /// A user who signed in through an OAuth application.
+    Oauth,
+    /// The application itself.
+    App,
+}
+
 /// What an organization asks of the tokens that reach for its resources.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -90,6 +125,9 @@ pub enum TokenRole {
     Read,
     #[serde(rename = "write")]
     Write,
+    /// The Hub's own staff. What it may do is not documented: here, what its user may (UNCONFIRMED).
+    #[serde(rename = "god")]
+    God,
     #[serde(rename = "fineGrained")]
     FineGrained,
 }

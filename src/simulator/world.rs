@@ -13,9 +13,11 @@ use serde::Serialize;
 use crate::simulator::journal;
 use crate::simulator::words::Approval;
 use crate::simulator::words::Entity;
+use crate::simulator::words::Feature;
 use crate::simulator::words::Gate;
 use crate::simulator::words::Kind;
 use crate::simulator::words::Plan;
+use crate::simulator::words::Principal;
 use crate::simulator::words::Restriction;
 use crate::simulator::words::Role;
 use crate::simulator::words::Secret;
@@ -45,16 +47,42 @@ pub(super) struct Organization {
     pub(super) service_accounts: BTreeSet<String>,
     /// What a repository is when the request does not say.
     pub(super) private_by_default: bool,
+    /// Whether it pays for what costs money: with `false` that is refused as unpaid. whoami-v2 shows it.
+    pub(super) can_pay: Option<bool>,
+    /// What the organization has switched off for its members.
+    pub(super) features_off: Vec<Feature>,
+    /// What has reached its spending limit, in the organization or in one of its groups.
+    pub(super) spent: Vec<Feature>,
+    pub(super) spent_groups: BTreeMap<String, Vec<Feature>>,
+    pub(super) network_security: NetworkSecurity,
     /// In place of the number in `limits`, for repositories created here.
     pub(super) creations_per_day: Option<u64>,
     /// In place of the plan's requests in a window, for each member.
     pub(super) rate_limit: Option<u64>,
 }
 
+/// An organization's network rules, as the page of them shows. That addresses outside `ip_ranges` are shut
+/// out is for a token's `restrictions` to say: every caller here has the same address.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct NetworkSecurity {
+    pub(super) enforce_auth: bool,
+    pub(super) enforce_ip_restriction: bool,
+    /// Ten times the requests; Hub docs, rate limits.
+    pub(super) high_rate_limits: bool,
+    pub(super) ip_ranges: Vec<String>,
+    pub(super) keep_repos_metadata_visible: bool,
+}
+
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct User {
     pub(super) pro: bool,
+    /// Whether his fine-grained tokens hide the organizations that they do not name from whoami-v2. What the
+    /// Hub does is UNCONFIRMED.
+    pub(super) hide_orgs: bool,
+    /// Where his webhooks lead.
+    pub(super) webhooks: Vec<String>,
     pub(super) fullname: Option<String>,
     pub(super) email: Option<String>,
     pub(super) creations_per_day: Option<u64>,
@@ -71,6 +99,12 @@ pub(super) struct RepoEntry {
     pub(super) gated: Gate,
     /// Users whom the authors of a gated repository let in.
     pub(super) granted: BTreeSet<String>,
+    /// Users who asked and wait.
+    pub(super) requested: BTreeSet<String>,
+    /// Whether members of the owning organization have to ask as well.
+    pub(super) org_members_gated: bool,
+    /// Shut by the Hub itself.
+    pub(super) disabled: bool,
     /// The user who created it; the namespace's name when absent.
     pub(super) author: Option<String>,
     pub(super) id: Option<String>,
@@ -102,6 +136,22 @@ pub(super) struct Token {
     pub(super) approval: Option<Approval>,
     #[serde(default)]
     pub(super) restrictions: Restrictions,
+    #[serde(default)]
+    pub(super) principal: Principal,
+    /// What a service account's token may do in all of its organization.
+    #[serde(default)]
+    pub(super) permissions: Vec<String>,
+    /// Repositories for which `repo_permissions` stand in place of `permissions`: ids, or as in a scope.
+    #[serde(default)]
+    pub(super) repo_ids: Vec<String>,
+    #[serde(default)]
+    pub(super) repo_permissions: Vec<String>,
+    /// The only inference endpoints, by name with `*`, for which the token counts; all when empty.
+    #[serde(default)]
+    pub(super) endpoint_patterns: Vec<String>,
+    /// Whether the organization's network rules are not for this token.
+    #[serde(default)]
+    pub(super) skip_network_security: bool,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -219,14 +269,43 @@ impl World {
             if token.secret.0.is_empty() || !secrets.insert(&token.secret.0) {
                 return Err(format!("tokens.{name}: the secret is empty or another token's too"));
             }
-            if token.role != TokenRole::FineGrained && !token.scopes.is_empty() {
-                return Err(format!("tokens.{name}: only a fineGrained token has scopes"));
-            }
+            self.validate_token(token).map_err(|text| format!("tokens.{name}: {text}"))?;
         }
         if self.limits.window_seconds == 0 {
             return Err("limits.window_seconds: must be at least 1".to_owned());
         }
         Ok(())
+    }
+
+    fn validate_token(&self, token: &Token) -> Result<(), &'static str> {
+        let lent = !token.permissions.is_empty() || !token.repo_ids.is_empty();
+        if token.role != TokenRole::FineGrained && (lent || !token.scopes.is_empty()) {
+            return Err("only a fineGrained token has scopes");
+        }
+        if lent && self.employer(&token.user).is_none() {
+            return Err("only a service account's token has `permissions` and `repo_ids`");
+        }
+        Ok(())
+    }
+
+    /// The organization whose service account this is.
+    pub(super) fn employer(&self, user: &str) -> Option<&str> {
+        let mut all = self.organizations.iter();
+        all.find(|(_, organization)| organization.service_accounts.contains(user))
+            .map(|(name, _)| name.as_str())
+    }
+
+    /// A token with what its service account's organization gave it written as scopes. For single
+    /// repositories see `Token::instead`.
+    pub(super) fn usable(&self, token: &Token) -> Token {
+        let mut token = token.clone();
+        if let Some(home) = self.employer(&token.user)
+            && !token.permissions.is_empty()
+        {
+            let entity = Entity::Organization(home.to_owned());
+            token.scopes.push(Scope { entity, permissions: token.permissions.clone() });
+        }
+        token
     }
 
     fn validate_group(&self, name: &str, entry: &RepoEntry) -> Result<(), String> {
@@ -244,7 +323,25 @@ impl World {
     }
 }
 
+impl Token {
+    /// The permissions that stand in place of those on the whole organization, for a repository by its id and
+    /// its name. OpenAPI, service accounts.
+    pub(super) fn instead(&self, kind: Kind, name: &str, id: &str) -> Option<&[String]> {
+        let itself = Entity::Repository(kind, name.to_owned());
+        let named = |text: &String| {
+            text.eq_ignore_ascii_case(id)
+                || Entity::try_from(text.clone()).is_ok_and(|entity| entity == itself)
+        };
+        self.repo_ids.iter().any(named).then_some(self.repo_permissions.as_slice())
+    }
+}
+
 impl Organization {
+    /// Whether its plan offers what plans from this one on offer.
+    pub(super) fn offers(&self, least: Plan) -> bool {
+        self.plan.is_some_and(|plan| plan.level() >= least.level())
+    }
+
     /// A user's role, if he is in the organization at all.
     ///
     /// A service account has no membership entry; its tokens alone bound it, so it counts as admin unless the

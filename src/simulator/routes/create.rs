@@ -65,6 +65,7 @@ pub(in crate::simulator) fn answer(state: &mut State, caller: &Caller, call: &Ca
     });
     repo.private = wish.private.unwrap_or(default);
     repo.resource_group = group;
+    repo.shown_from_ms = state.shows_from();
     if wish.sdk.is_some() {
         repo.sdk = wish.sdk;
     }

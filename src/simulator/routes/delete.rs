@@ -36,6 +36,7 @@ pub(in crate::simulator) fn answer(state: &mut State, caller: &Caller, call: &Ca
     rights.may_delete(repo).map_err(|text| Answer::error(403, text))?;
     if let Some(repo) = state.repos.remove(&key) {
         state.note(doer, "deleted", &repo, None);
+        state.linger(&repo);
     }
     Ok(Answer::text("OK"))
 }

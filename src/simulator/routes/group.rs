@@ -20,6 +20,7 @@ use crate::simulator::state::RepoKey;
 use crate::simulator::state::State;
 use crate::simulator::words::Role;
 
+/// What is said of a repository that is in none is UNCONFIRMED; the OpenAPI describes one that is in a group.
 pub(super) fn of(state: &State, repo: &Repo) -> Value {
     let Some(group) = &repo.resource_group else { return json!({}) };
     let organization = state.world.organizations.get(repo.namespace());
@@ -61,5 +62,11 @@ pub(super) fn assign(
     repo.resource_group.clone_from(&group);
     let repo = repo.clone();
     state.note(doer, "grouped", &repo, group);
-    Ok(Answer::json(&of(state, &repo)))
+    // The repository, not the group: OpenAPI.
+    Ok(Answer::json(&json!({
+        "name": repo.name,
+        "type": repo.kind,
+        "private": repo.private,
+        "addedBy": holder.token.user,
+    })))
 }

@@ -27,7 +27,8 @@ pub(in crate::simulator) fn answer(state: &State, caller: &Caller, call: &Call, 
         let found = search.as_deref().is_none_or(|part| repo.name.to_ascii_lowercase().contains(part));
         repo.kind == kind && by && found && rights.sight(repo) == Sight::Seen
     };
-    let all: Vec<&Repo> = state.repos.values().filter(wanted).collect();
+    let mut all: Vec<&Repo> = state.all_shown().filter(wanted).collect();
+    all.sort_by(|one, other| one.name.cmp(&other.name));
     let page = Page::of(call)?;
     let shown: Vec<Value> = page.cut(&all).iter().map(|repo| repo.summary()).collect();
     let address = format!("{}/api/{}", state.base, kind.plural());

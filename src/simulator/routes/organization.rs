@@ -1,91 +1,142 @@
 //! The pages of an organization: overview for everybody, the others for members whose token may read them.
-//! Knows which permission opens each page; the names are partly third parties' lists and so UNCONFIRMED.
-//! Serves the hub.
+//! Knows which permission, role and plan open each page; the names are partly third parties' lists and so
+//! UNCONFIRMED. Tokens, audit log, billing and groups have files of their own. Serves the hub.
 
 use serde_json::Value;
 use serde_json::json;
 
+use crate::simulator::answer;
 use crate::simulator::answer::Answer;
 use crate::simulator::answer::Reply;
 use crate::simulator::call::Call;
 use crate::simulator::caller::Caller;
-use crate::simulator::caller::Holder;
 use crate::simulator::clock::date;
 use crate::simulator::id;
 use crate::simulator::repo::Repo;
 use crate::simulator::route::OrgPage;
+use crate::simulator::routes::audit;
+use crate::simulator::routes::billing;
+use crate::simulator::routes::inventory;
 use crate::simulator::routes::list::Page;
 use crate::simulator::routes::namespace::require;
+use crate::simulator::routes::resource_groups;
 use crate::simulator::routes::whoami::avatar;
 use crate::simulator::routes::whoami::organization_id;
 use crate::simulator::routes::whoami::user_id;
+use crate::simulator::state::Doer;
 use crate::simulator::state::State;
-use crate::simulator::state::long_ago;
-use crate::simulator::words::Approval;
-use crate::simulator::words::Entity;
+use crate::simulator::state::Thing;
 use crate::simulator::words::Kind;
+use crate::simulator::words::Plan;
 use crate::simulator::words::Role;
-use crate::simulator::words::TokenPolicy;
-use crate::simulator::words::TokenRole;
 use crate::simulator::world::Organization;
-use crate::simulator::world::Token;
 
-/// The permission names that open a page, the one a refusal names first, and the least role.
-fn key_of(page: OrgPage) -> (&'static [&'static str], Role) {
+/// What opens a page: one of the permissions (a refusal names the first), the least role, the least plan.
+type Key = (&'static [&'static str], Role, Option<Plan>);
+
+/// That the pages ask for no more than these plans is UNCONFIRMED.
+fn key_of(page: &OrgPage) -> Key {
+    let accounts = &["org.serviceAccounts.read", "org.serviceAccounts.write"];
     match page {
-        OrgPage::Overview => (&[], Role::NoAccess),
-        OrgPage::Members => (&["org.members.read", "org.members.write", "org.read", "org.write"], Role::Read),
-        OrgPage::ResourceGroups => (&["org.read", "org.write", "resourceGroup.write"], Role::NoAccess),
-        OrgPage::Repositories => (&["org.repos.read", "org.read", "org.write"], Role::Admin),
-        OrgPage::Tokens => (&["org.read", "org.write"], Role::Admin),
-        OrgPage::NetworkSecurity => {
-            (&["org.networkSecurity.read", "org.networkSecurity.write", "org.read", "org.write"], Role::Admin)
+        OrgPage::Overview => (&[], Role::NoAccess, None),
+        OrgPage::Members => {
+            (&["org.members.read", "org.members.write", "org.read", "org.write"], Role::Read, None)
         }
-        OrgPage::ServiceAccounts => (&["org.serviceAccounts.read", "org.serviceAccounts.write"], Role::Admin),
-        OrgPage::AuditLog => (&["org.auditLog.write"], Role::Admin),
-        OrgPage::Billing => (&["org.billing.read"], Role::Admin),
+        OrgPage::ChangeRole(_) => (&["org.write", "org.members.write"], Role::Admin, Some(Plan::Team)),
+        OrgPage::Repositories => (&["org.repos.read", "org.read", "org.write"], Role::Admin, None),
+        OrgPage::Tokens => (&["org.read", "org.write"], Role::Admin, None),
+        OrgPage::NetworkSecurity => (
+            &["org.networkSecurity.read", "org.networkSecurity.write", "org.read", "org.write"],
+            Role::Admin,
+            Some(Plan::Enterprise),
+        ),
+        OrgPage::ServiceAccounts | OrgPage::ServiceAccount(_) => {
+            (accounts, Role::Admin, Some(Plan::Enterprise))
+        }
+        OrgPage::AuditLog => (&["org.auditLog.write"], Role::Admin, Some(Plan::Team)),
+        OrgPage::Billing(_) => (&["org.billing.read"], Role::Admin, None),
     }
 }
 
 pub(in crate::simulator) fn answer(
-    state: &State,
+    state: &mut State,
     caller: &Caller,
     call: &Call,
+    doer: Doer<'_>,
     name: &str,
-    page: OrgPage,
+    page: &OrgPage,
 ) -> Reply {
-    let holder = if page == OrgPage::Overview { caller.optional()? } else { Some(caller.required()?) };
-    // Reading is forgiving about letter case, and answers with the name as it is.
-    let missing = || Answer::error(404, "This organization does not exist.");
-    let canonical = state.canonical_organization(name).ok_or_else(missing)?;
-    let organization = state.world.organizations.get(&canonical).ok_or_else(missing)?;
-    if page != OrgPage::Overview {
-        let (names, least) = key_of(page);
-        require(state, caller, &canonical, names, least)?;
+    if *page == OrgPage::Overview {
+        caller.optional()?;
+    } else {
+        caller.required()?;
     }
-    let about = About { state, name: &canonical, organization };
+    let name = &existing(state, name)?;
+    let organization = &state.world.organizations[name];
+    if *page != OrgPage::Overview {
+        let (names, least, plan) = key_of(page);
+        require(state, caller, name, names, least)?;
+        subscribed(organization, plan)?;
+    }
+    let about = About { state, name, organization };
     let body = match page {
         OrgPage::Overview => about.overview(),
-        OrgPage::Members => return about.paged(call, &about.members(), "members"),
-        OrgPage::ResourceGroups => about.groups(holder),
+        OrgPage::Members => return about.paged(call, &about.members(call), "members"),
+        OrgPage::ChangeRole(user) => return change_role(state, call, doer, name, user),
         OrgPage::Repositories => {
             return about.paged(call, &about.repositories(call), "settings/repositories");
         }
-        OrgPage::Tokens => about.tokens(),
-        OrgPage::NetworkSecurity => json!({
-            "enforceAuth": false,
-            "enforceIpRestriction": false,
-            "highRateLimits": false,
-            "ipRanges": [],
-            "blockedContents": [],
-            "allowedContents": [],
-            "keepReposMetadataVisible": false,
-        }),
-        OrgPage::ServiceAccounts => about.service_accounts(),
-        OrgPage::AuditLog => about.audit_log(),
-        OrgPage::Billing => json!({"usage": {}}),
+        OrgPage::Tokens => inventory::tokens(state, call, name, organization),
+        OrgPage::NetworkSecurity => about.network_security(),
+        OrgPage::ServiceAccounts => inventory::service_accounts(organization),
+        OrgPage::ServiceAccount(id) => return inventory::service_account(state, name, organization, id),
+        OrgPage::AuditLog => return Ok(audit::export(state, call, name)),
+        OrgPage::Billing(bill) => return Ok(billing::of_organization(state, name, *bill)),
     };
     Ok(Answer::json(&body))
+}
+
+/// The organization's name as it is; reading is forgiving about letter case. The text is UNCONFIRMED.
+pub(super) fn existing(state: &State, name: &str) -> Result<String, Answer> {
+    let missing = || Answer::error(404, "This organization does not exist.");
+    state.canonical_organization(name).ok_or_else(missing)
+}
+
+/// That a right is asked before a plan is UNCONFIRMED.
+pub(super) fn subscribed(organization: &Organization, least: Option<Plan>) -> Result<(), Answer> {
+    if least.is_none_or(|least| organization.offers(least)) {
+        return Ok(());
+    }
+    Err(Answer::error(402, answer::NEEDS_PLAN))
+}
+
+/// `{role, resourceGroups?}`: without the groups, the member leaves all of them. Hub docs, programmatic user
+/// access control.
+fn change_role(state: &mut State, call: &Call, doer: Doer<'_>, name: &str, user: &str) -> Reply {
+    let body = resource_groups::object(call)?;
+    let role = resource_groups::role(&body)?;
+    let Some(organization) = state.world.organizations.get_mut(name) else {
+        return Err(Answer::missing("Organization"));
+    };
+    if !organization.members.contains_key(user) {
+        return Err(Answer::missing("Member"));
+    }
+    let mut wanted = Vec::new();
+    for entry in body["resourceGroups"].as_array().into_iter().flatten() {
+        let id = entry["id"].as_str().unwrap_or_default();
+        let group = organization.group_by_id(name, id).ok_or_else(|| Answer::missing("Resource group"))?;
+        wanted.push((group.to_owned(), resource_groups::role(entry)?));
+    }
+    organization.members.insert(user.to_owned(), role);
+    for users in organization.resource_groups.values_mut() {
+        users.remove(user);
+    }
+    for (group, role) in wanted {
+        organization.resource_groups.entry(group).or_default().insert(user.to_owned(), role);
+    }
+    let thing = Thing { name: &format!("{name}/{user}"), kind: "member", id: &user_id(user) };
+    state.note_about(doer, "member_changed", &thing, None);
+    Ok(Answer::json(&json!({"success": true})))
 }
 
 struct About<'a> {
@@ -114,7 +165,7 @@ impl About<'_> {
     }
 
     fn repos(&self) -> impl Iterator<Item = &Repo> {
-        self.state.repos.values().filter(|repo| repo.namespace() == self.name)
+        self.state.all_shown().filter(|repo| repo.namespace() == self.name)
     }
 
     fn paged(&self, call: &Call, all: &[Value], tail: &str) -> Reply {
@@ -124,7 +175,9 @@ impl About<'_> {
         Ok(page.link(answer, all.len(), call, &address))
     }
 
-    fn members(&self) -> Vec<Value> {
+    /// Service accounts are not members. What others than admins see less is UNCONFIRMED.
+    fn members(&self, call: &Call) -> Vec<Value> {
+        let search = call.query("search").unwrap_or_default().to_ascii_lowercase();
         let groups_of = |user: &str| -> Vec<Value> {
             let groups = self.organization.resource_groups.iter();
             let his = groups.filter_map(|(group, users)| Some((group, users, users.get(user)?)));
@@ -148,36 +201,8 @@ impl About<'_> {
                 "isExternalCollaborator": false,
             })
         };
-        self.organization.members.iter().map(member).collect()
-    }
-
-    /// The groups that the user is in; an admin sees all of them.
-    fn groups(&self, holder: Option<&Holder>) -> Value {
-        let user = holder.map_or("", |holder| holder.token.user.as_str());
-        let admin = self.organization.role_of(user) == Some(Role::Admin);
-        let groups = self.organization.resource_groups.iter();
-        let shown = groups.filter(|(_, users)| admin || users.contains_key(user)).map(|(group, users)| {
-            let users = users.iter().map(|(user, role)| {
-                json!({
-                    "type": "user",
-                    "_id": user_id(user),
-                    "name": user,
-                    "fullname": user,
-                    "avatarUrl": avatar(user),
-                    "role": role,
-                })
-            });
-            let inside = self.repos().filter(|repo| repo.resource_group.as_ref() == Some(group));
-            let resources =
-                inside.map(|repo| json!({"type": repo.kind, "name": repo.name, "private": repo.private}));
-            json!({
-                "id": id::resource_group(self.name, group),
-                "name": group,
-                "users": users.collect::<Value>(),
-                "resources": resources.collect::<Value>(),
-            })
-        });
-        shown.collect()
+        let found = self.organization.members.iter();
+        found.filter(|(user, _)| user.to_ascii_lowercase().contains(&search)).map(member).collect()
     }
 
     fn repositories(&self, call: &Call) -> Vec<Value> {
@@ -200,108 +225,16 @@ impl About<'_> {
         shown.collect()
     }
 
-    /// The inventory of tokens that reach for the organization; its fields are from a documentation change,
-    /// not from the OpenAPI, and the form of `owner` is UNCONFIRMED.
-    fn tokens(&self) -> Value {
-        let reaches = |token: &&Token| {
-            let named = token.scopes.iter().any(|scope| scope.entity.namespace() == Some(self.name));
-            let member = self.organization.role_of(&token.user).is_some();
-            token.alive && member && (token.role != TokenRole::FineGrained || named)
-        };
-        let tokens = self.state.world.tokens.iter().filter(|(_, token)| reaches(token));
-        let shown = tokens.map(|(name, token)| {
-            let secret = token.secret.0.as_str();
-            json!({
-                "_id": id::object(&["token", name]),
-                "displayName": name,
-                "owner": {"_id": user_id(&token.user), "user": token.user, "type": "user"},
-                "role": token.role,
-                "last4": last_four(secret),
-                "status": self.status(token),
-                "createdAt": date(token.created_at.map_or_else(long_ago, |at| at.0)),
-            })
-        });
-        shown.collect()
+    fn network_security(&self) -> Value {
+        let rules = &self.organization.network_security;
+        json!({
+            "enforceAuth": rules.enforce_auth,
+            "enforceIpRestriction": rules.enforce_ip_restriction,
+            "highRateLimits": rules.high_rate_limits,
+            "ipRanges": rules.ip_ranges,
+            "blockedContents": [],
+            "allowedContents": [],
+            "keepReposMetadataVisible": rules.keep_repos_metadata_visible,
+        })
     }
-
-    fn status(&self, token: &Token) -> &'static str {
-        let asks = self.organization.token_policy == TokenPolicy::RequireApproval;
-        match token.approval {
-            Some(Approval::Revoked) => "revoked",
-            Some(Approval::Denied) => "denied",
-            Some(Approval::Pending) => "pending",
-            Some(Approval::Approved) => "active",
-            None if asks && self.organization.role_of(&token.user) != Some(Role::Admin) => "pending",
-            None => "active",
-        }
-    }
-
-    fn service_accounts(&self) -> Value {
-        let shown = self.organization.service_accounts.iter().map(|user| {
-            json!({
-                "_id": user_id(user),
-                "user": user,
-                "name": user,
-                "email": format!("{user}@example.com"),
-                "createdAt": date(long_ago()),
-                "accessTokens": self.account_tokens(user),
-            })
-        });
-        shown.collect()
-    }
-
-    fn account_tokens(&self, user: &str) -> Value {
-        let tokens = self.state.world.tokens.iter().filter(|(_, token)| token.user == user);
-        let shown = tokens.map(|(name, token)| {
-            let wide = |entity: &Entity| matches!(entity, Entity::Organization(name) if name == self.name);
-            let scopes = token.scopes.iter().filter(|scope| wide(&scope.entity));
-            json!({
-                "_id": id::object(&["token", name]),
-                "displayName": name,
-                "createdAt": date(token.created_at.map_or_else(long_ago, |at| at.0)),
-                "role": token.role,
-                "permissions": scopes.flat_map(|scope| &scope.permissions).collect::<Vec<_>>(),
-                "repoIds": [],
-                "repoPermissions": [],
-                "endpointPatterns": [],
-            })
-        });
-        shown.collect()
-    }
-
-    /// What was created, deleted and moved here, as the audit log tells it.
-    fn audit_log(&self) -> Value {
-        let prefix = format!("{}/", self.name);
-        let changes = self.state.journal.changes.iter().filter(|change| change.repo.starts_with(&prefix));
-        let events = changes.filter_map(|change| {
-            let kind = match change.kind {
-                "created" => "repo.create",
-                "deleted" => "repo.delete",
-                "moved" => "repo.move",
-                "updated" => "repo.update_settings",
-                "grouped" => "repo.update_resource_group",
-                _ => return None,
-            };
-            let user = change.user.as_deref().unwrap_or("system");
-            let token = change
-                .token
-                .as_deref()
-                .map(|name| json!({"type": "access_token", "id": id::object(&["token", name])}));
-            Some(json!({
-                "_id": id::object(&["event", &change.seq.to_string()]),
-                "createdAt": change.at,
-                "type": kind,
-                "message": format!("{kind} {}", change.repo),
-                "author": {"_id": user_id(user), "user": user, "type": "user"},
-                "token": token,
-            }))
-        });
-        events.collect()
-    }
-}
-
-/// Short secrets give nothing away.
-fn last_four(secret: &str) -> Option<&str> {
-    let at = secret.len().checked_sub(4).filter(|at| *at >= 8)?;
-    secret.get(at..)
 }

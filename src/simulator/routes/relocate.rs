@@ -50,7 +50,9 @@ pub(in crate::simulator) fn answer(state: &mut State, caller: &Caller, call: &Ca
     let Some(mut repo) = state.repos.remove(&(kind, from.clone())) else {
         return Err(Answer::repo_not_found());
     };
+    state.linger(&repo);
     repo.name.clone_from(&to);
+    repo.shown_from_ms = state.shows_from();
     if !stays {
         repo.resource_group = None;
     }

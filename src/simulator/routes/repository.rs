@@ -1,9 +1,6 @@
 //! The routes of one repository: how it is found, hidden or said to be elsewhere, then what is asked of it.
-//! Knows what comes before every question about a repository; the questions about its history and its group
-//! have files of their own. Serves the hub.
-
-use serde_json::Value;
-use serde_json::json;
+//! Knows what comes before every question about a repository; its history, group, gate and settings have files
+//! of their own. Serves the hub.
 
 use crate::simulator::answer;
 use crate::simulator::answer::Answer;
@@ -15,13 +12,14 @@ use crate::simulator::grants::Rights;
 use crate::simulator::grants::Sight;
 use crate::simulator::repo::Repo;
 use crate::simulator::route::RepoAsk;
+use crate::simulator::routes::gate;
 use crate::simulator::routes::group;
 use crate::simulator::routes::revision;
+use crate::simulator::routes::settings;
 use crate::simulator::state::Doer;
 use crate::simulator::state::RepoKey;
 use crate::simulator::state::State;
 use crate::simulator::words::Kind;
-use crate::simulator::words::TokenRole;
 
 /// What is asked of which repository.
 pub(in crate::simulator) struct Question<'a> {
@@ -38,8 +36,8 @@ pub(in crate::simulator) fn answer(
     question: &Question<'_>,
 ) -> Reply {
     let holder = caller.optional()?;
-    let key = look_up(state, holder, call, question)?;
-    let repo = &state.repos[&key];
+    let (key, repo) = look_up(state, holder, call, question)?;
+    let repo = &repo;
     match question.ask {
         RepoAsk::Info(revision) => {
             if let Some(revision) = revision.as_deref().filter(|name| repo.revision(name).is_none()) {
@@ -49,8 +47,8 @@ pub(in crate::simulator) fn answer(
         }
         RepoAsk::Commits(name) => revision::commits(repo, call, name, &state.base),
         RepoAsk::Tree(name) => revision::tree(repo, name),
-        RepoAsk::Refs => Ok(Answer::json(&revision::refs(repo))),
-        RepoAsk::AuthCheck => pass_gate(repo, holder),
+        RepoAsk::Refs => Ok(Answer::json(&revision::refs(repo, call))),
+        RepoAsk::AuthCheck => gate::pass(&state.world, repo, holder),
         RepoAsk::AuthCheckWrite => {
             write_access(state, holder, repo)?;
             Ok(Answer::text("OK"))
@@ -65,7 +63,19 @@ pub(in crate::simulator) fn answer(
         }
         RepoAsk::Settings => {
             write_access(state, holder, repo)?;
-            change_settings(state, &key, call, doer)
+            settings::change(state, &key, call, doer)
+        }
+        RepoAsk::CreateTag(revision) => {
+            write_access(state, holder, repo)?;
+            revision::create_tag(state, &key, call, doer, revision)
+        }
+        RepoAsk::DeleteTag(tag) => {
+            write_access(state, holder, repo)?;
+            revision::delete_tag(state, &key, doer, tag)
+        }
+        RepoAsk::AccessRequests(status) => {
+            write_access(state, holder, repo)?;
+            gate::requests(&state.world, repo, status)
         }
         RepoAsk::Group => Ok(Answer::json(&group::of(state, repo))),
         RepoAsk::AssignGroup => group::assign(state, &key, holder, call, doer),
@@ -80,13 +90,13 @@ fn look_up(
     holder: Option<&Holder>,
     call: &Call,
     question: &Question<'_>,
-) -> Result<RepoKey, Answer> {
+) -> Result<(RepoKey, Repo), Answer> {
     let absent = || match holder {
         Some(_) => Answer::repo_not_found(),
         None => Answer::unauthenticated(),
     };
     let rights = Rights { world: &state.world, holder };
-    let Some(key) = state.find(question.kind, question.name) else {
+    let Some((key, repo)) = state.shown(question.kind, question.name) else {
         let there = state.moved_to(question.kind, question.name).ok_or_else(absent)?;
         return Err(match rights.sight(there) {
             Sight::Seen => redirect(call, question.name, there),
@@ -94,8 +104,9 @@ fn look_up(
             Sight::Barred(text) => Answer::error(403, text),
         });
     };
-    match rights.sight(&state.repos[&key]) {
-        Sight::Seen => Ok(key),
+    match rights.sight(&repo) {
+        Sight::Seen if repo.disabled => Err(Answer::error(403, answer::DISABLED)),
+        Sight::Seen => Ok((key, repo)),
         Sight::Hidden => Err(absent()),
         Sight::Barred(text) => Err(Answer::error(403, text)),
     }
@@ -118,53 +129,6 @@ fn write_access(state: &State, holder: Option<&Holder>, repo: &Repo) -> Result<(
     }
     let rights = Rights { world: &state.world, holder };
     rights.may_write(repo).map_err(|text| Answer::error(403, text))
-}
-
-/// Reading the files of a repository that asks its visitors in. Recorded answers, huggingface_hub issues.
-fn pass_gate(repo: &Repo, holder: Option<&Holder>) -> Reply {
-    if !repo.gated.is_closed() {
-        return Ok(Answer::text("OK"));
-    }
-    let (kind, name) = (repo.kind.name(), &repo.name);
-    let Some(holder) = holder else {
-        let text = format!(
-            "Access to {kind} {name} is restricted. You must have access to it and be authenticated to access \
-             it. Please log in."
-        );
-        return Err(Answer::gated(401, &text));
-    };
-    let user = holder.token.user.as_str();
-    if repo.namespace() != user && repo.author != user && !repo.granted.contains(user) {
-        let text = format!(
-            "Access to {kind} {name} is restricted and you are not in the authorized list. Visit \
-             https://huggingface.co/{name} to ask for access."
-        );
-        return Err(Answer::gated(403, &text));
-    }
-    let own = repo.namespace() == user;
-    if holder.token.role == TokenRole::FineGrained && !holder.token.gated_repos && !own {
-        let text = "Please enable access to public gated repositories in your fine-grained token settings to \
-                    view this repository.";
-        return Err(Answer::error(403, text));
-    }
-    Ok(Answer::text("OK"))
-}
-
-/// Only visibility is simulated; the answer echoes what was sent.
-fn change_settings(state: &mut State, key: &RepoKey, call: &Call, doer: Doer<'_>) -> Reply {
-    let body = call.json().filter(Value::is_object);
-    let body = body.ok_or_else(|| Answer::invalid("Invalid input: expected object", "body"))?;
-    let said = body.get("visibility").and_then(Value::as_str).map(|visibility| visibility != "public");
-    let private = body.get("private").and_then(Value::as_bool).or(said);
-    if let Some(private) = private
-        && let Some(repo) = state.repos.get_mut(key)
-    {
-        repo.private = private;
-        let repo = repo.clone();
-        state.note(doer, "updated", &repo, Some(format!("private: {private}")));
-        return Ok(Answer::json(&body));
-    }
-    Ok(Answer::json(&json!({})))
 }
 
 /// The refusal on a repository that one sees but may not manage.

@@ -1,5 +1,7 @@
-//! A repository's history: commits, files, references, and the making and removing of branches.
+//! A repository's history: commits, files, references, and the making and removing of branches and tags.
 //! Knows nothing of rights; whoever calls has seen to them. Serves the repository routes.
+
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 use serde_json::json;
@@ -11,6 +13,8 @@ use crate::simulator::clock::date;
 use crate::simulator::id;
 use crate::simulator::repo::Commit;
 use crate::simulator::repo::Repo;
+use crate::simulator::routes::create::required_text;
+use crate::simulator::routes::resource_groups::object;
 use crate::simulator::routes::whoami::avatar;
 use crate::simulator::state::Doer;
 use crate::simulator::state::RepoKey;
@@ -53,11 +57,19 @@ pub(super) fn tree(repo: &Repo, revision: &str) -> Reply {
     Ok(Answer::json(&files.collect()))
 }
 
-pub(super) fn refs(repo: &Repo) -> Value {
-    let branches = repo.branches.iter().map(
-        |(name, commit)| json!({"name": name, "ref": format!("refs/heads/{name}"), "targetCommit": commit}),
-    );
-    json!({"branches": branches.collect::<Value>(), "tags": [], "converts": []})
+/// Pull requests are not simulated; whoever asks for them is told of none.
+pub(super) fn refs(repo: &Repo, call: &Call) -> Value {
+    let named = |all: &BTreeMap<String, String>, place: &str| -> Value {
+        let shown = all.iter();
+        shown
+            .map(|(name, commit)| json!({"name": name, "ref": format!("refs/{place}/{name}"), "targetCommit": commit}))
+            .collect()
+    };
+    let mut refs = json!({"branches": named(&repo.branches, "heads"), "tags": named(&repo.tags, "tags"), "converts": []});
+    if call.query("include_prs").is_some() {
+        refs["pullRequests"] = json!([]);
+    }
+    refs
 }
 
 /// The text of the conflict is from huggingface_hub's tests; the body of a success is UNCONFIRMED.
@@ -68,8 +80,7 @@ pub(super) fn create_branch(
     doer: Doer<'_>,
     branch: &str,
 ) -> Reply {
-    let body = call.json().filter(Value::is_object);
-    let body = body.ok_or_else(|| Answer::invalid("Invalid input: expected object", "body"))?;
+    let body = object(call)?;
     let Some(repo) = state.repos.get_mut(key) else { return Err(Answer::repo_not_found()) };
     let overwrite = body.get("overwrite").and_then(Value::as_bool).unwrap_or(false);
     if repo.branches.contains_key(branch) && !overwrite {
@@ -95,5 +106,37 @@ pub(super) fn delete_branch(state: &mut State, key: &RepoKey, doer: Doer<'_>, br
     }
     let repo = repo.clone();
     state.note(doer, "branch_deleted", &repo, Some(branch.to_owned()));
+    Ok(Answer::json(&json!({})))
+}
+
+/// That an existing tag is a conflict is from huggingface_hub's tests; its text, and the body of a success,
+/// are UNCONFIRMED.
+pub(super) fn create_tag(
+    state: &mut State,
+    key: &RepoKey,
+    call: &Call,
+    doer: Doer<'_>,
+    revision: &str,
+) -> Reply {
+    let tag = required_text(&object(call)?, "tag")?;
+    let Some(repo) = state.repos.get_mut(key) else { return Err(Answer::repo_not_found()) };
+    let commit = repo.revision(revision).map(|commit| commit.id.clone());
+    let commit = commit.ok_or_else(|| Answer::revision_not_found(revision))?;
+    if repo.tags.contains_key(&tag) {
+        return Err(Answer::error(409, &format!("Reference refs/tags/{tag} already exists")));
+    }
+    repo.tags.insert(tag.clone(), commit);
+    let repo = repo.clone();
+    state.note(doer, "tag_created", &repo, Some(tag));
+    Ok(Answer::json(&json!({})))
+}
+
+pub(super) fn delete_tag(state: &mut State, key: &RepoKey, doer: Doer<'_>, tag: &str) -> Reply {
+    let Some(repo) = state.repos.get_mut(key) else { return Err(Answer::repo_not_found()) };
+    if repo.tags.remove(tag).is_none() {
+        return Err(Answer::revision_not_found(tag));
+    }
+    let repo = repo.clone();
+    state.note(doer, "tag_deleted", &repo, Some(tag.to_owned()));
     Ok(Answer::json(&json!({})))
 }

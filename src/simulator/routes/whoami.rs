@@ -2,6 +2,7 @@
 //! Knows the answer's shape (OpenAPI, whoami-v2) and this route's own strict limit; grants nothing.
 //! Serves the hub.
 
+use chrono::TimeDelta;
 use serde_json::Value;
 use serde_json::json;
 
@@ -12,13 +13,15 @@ use crate::simulator::caller::Holder;
 use crate::simulator::clock::date;
 use crate::simulator::grants;
 use crate::simulator::id;
+use crate::simulator::repo::Repo;
 use crate::simulator::state::State;
 use crate::simulator::state::long_ago;
 use crate::simulator::words::Entity;
+use crate::simulator::words::Principal;
 use crate::simulator::words::TokenRole;
 use crate::simulator::world::Organization;
 use crate::simulator::world::Scope;
-use crate::simulator::world::World;
+use crate::simulator::world::Token;
 
 /// The limit's size, and whether it is per token, user or address, are UNCONFIRMED; here it is per token and,
 /// like the Hub's other caps on one action, says nothing in the headers.
@@ -31,15 +34,48 @@ pub(in crate::simulator) fn answer(state: &mut State, caller: &Caller) -> Reply 
                     security reasons.";
         return Err(Answer::error(429, text));
     }
-    Ok(Answer::json(&whoami(&state.world, holder)))
+    Ok(Answer::json(&shown(state, holder)))
 }
 
-/// Organizations and groups are shown whatever the token's scopes: that the Hub does so for a fine-grained
-/// token that names none of them is UNCONFIRMED.
-fn whoami(world: &World, holder: &Holder) -> Value {
-    let user = holder.token.user.as_str();
+fn shown(state: &State, holder: &Holder) -> Value {
+    match holder.token.principal {
+        Principal::App => application(state, holder),
+        Principal::User | Principal::Oauth => whoami(state, holder),
+    }
+}
+
+/// An application that speaks for itself, as clients describe it: it has a scope and no organizations.
+/// Everything else about it is UNCONFIRMED.
+fn application(state: &State, holder: &Holder) -> Value {
+    let entities: Vec<Value> =
+        holder.token.scopes.iter().map(|granted| scope(state, granted)["entity"].clone()).collect();
+    let writes =
+        holder.token.scopes.iter().any(|scope| scope.permissions.iter().any(|name| name.ends_with(".write")));
+    json!({
+        "type": "app",
+        "id": id::object(&["app", &holder.name]),
+        "name": holder.name,
+        "scope": {"role": if writes { "write" } else { "read" }, "entities": entities},
+        "auth": {"type": "app_token"},
+    })
+}
+
+/// Organizations and groups are shown whatever the token's scopes, unless the world hides them: what the Hub
+/// does for a fine-grained token that names none of them is UNCONFIRMED. A service account is no member
+/// (OpenAPI, service accounts); that its own organization is not shown to it is UNCONFIRMED.
+fn whoami(state: &State, holder: &Holder) -> Value {
+    let world = &state.world;
+    let token = &holder.token;
+    let user = token.user.as_str();
     let about = world.users.get(user);
-    let mine = world.organizations.iter().filter(|(_, organization)| organization.role_of(user).is_some());
+    let fine = token.role == TokenRole::FineGrained;
+    let shy = fine && about.is_some_and(|about| about.hide_orgs);
+    let names_it = |name: &str| token.scopes.iter().any(|scope| scope.entity.namespace() == Some(name));
+    let mine = world.organizations.iter().filter(|(name, organization)| {
+        let employed =
+            organization.service_accounts.contains(user) && !organization.members.contains_key(user);
+        organization.role_of(user).is_some() && !employed && (!shy || names_it(name))
+    });
     let orgs: Vec<Value> = mine.map(|(name, organization)| membership(name, organization, holder)).collect();
     let mut answer = json!({
         "type": "user",
@@ -51,11 +87,11 @@ fn whoami(world: &World, holder: &Holder) -> Value {
         "canPay": false,
         "periodEnd": null,
         "orgs": orgs,
-        "auth": authentication(holder),
+        "auth": authentication(state, holder),
     });
     // A fine-grained token without any right on the profile does not learn the address.
     let own = |scope: &Scope| matches!(&scope.entity, Entity::User(name) if name == user);
-    if holder.token.role != TokenRole::FineGrained || holder.token.scopes.iter().any(own) {
+    if !fine || token.scopes.iter().any(own) {
         let email = about.and_then(|about| about.email.clone());
         answer["email"] = json!(email.unwrap_or_else(|| format!("{user}@example.com")));
         answer["emailVerified"] = json!(true);
@@ -63,12 +99,19 @@ fn whoami(world: &World, holder: &Holder) -> Value {
     answer
 }
 
-fn authentication(holder: &Holder) -> Value {
+/// An OAuth session has no access token to tell of, and always an end; the documented one is eight hours. The
+/// word for its type, and what `resource` names, are UNCONFIRMED.
+fn authentication(state: &State, holder: &Holder) -> Value {
     let token = &holder.token;
     let created = token.created_at.map_or_else(long_ago, |at| at.0);
+    if token.principal == Principal::Oauth {
+        let end = token.expires_at.map_or_else(|| state.now() + TimeDelta::hours(8), |at| at.0);
+        return json!({"type": "oauth", "expiresAt": date(end), "resource": {"sub": user_id(&token.user)}});
+    }
     let mut access = json!({"displayName": holder.name, "role": token.role, "createdAt": date(created)});
     if token.role == TokenRole::FineGrained {
-        let scoped: Vec<Value> = token.scopes.iter().map(scope).collect();
+        let mut scoped: Vec<Value> = token.scopes.iter().map(|granted| scope(state, granted)).collect();
+        scoped.extend(singled_out(state, token));
         access["fineGrained"] = json!({
             "canReadGatedRepos": token.gated_repos,
             "global": token.global,
@@ -82,11 +125,25 @@ fn authentication(holder: &Holder) -> Value {
     auth
 }
 
-fn scope(scope: &Scope) -> Value {
+/// A service account's token tells of its repositories like any other's: UNCONFIRMED.
+fn singled_out<'a>(state: &'a State, token: &'a Token) -> impl Iterator<Item = Value> + 'a {
+    let named = |repo: &&Repo| token.instead(repo.kind, &repo.name, &repo.id).is_some();
+    state.repos.values().filter(named).map(|repo| {
+        json!({
+            "entity": {"_id": repo.id, "type": repo.kind, "name": repo.name},
+            "permissions": token.repo_permissions,
+        })
+    })
+}
+
+fn scope(state: &State, scope: &Scope) -> Value {
     let id = match &scope.entity {
         Entity::Organization(name) => organization_id(name),
         Entity::User(name) => user_id(name),
-        Entity::Repository(kind, name) => id::object(&["repo", kind.name(), name]),
+        Entity::Repository(kind, name) => {
+            let there = state.repos.get(&(*kind, name.clone())).map(|repo| repo.id.clone());
+            there.unwrap_or_else(|| id::object(&["repo", kind.name(), name]))
+        }
         Entity::ResourceGroup { organization, name } => id::resource_group(organization, name),
         Entity::Other(kind, name) => id::object(&[kind, name]),
     };
@@ -114,7 +171,7 @@ fn membership(name: &str, organization: &Organization, holder: &Holder) -> Value
         "name": name,
         "fullname": name,
         "email": null,
-        "canPay": false,
+        "canPay": organization.can_pay.unwrap_or(false),
         "periodEnd": null,
         "avatarUrl": avatar(name),
         "roleInOrg": organization.role_of(user),

@@ -293,3 +293,72 @@ async fn silence_lasts_and_does_not_hold_up_the_end() {
     running.stop().await;
     drop(open);
 }
+
+#[tokio::test(start_paused = true)]
+async fn every_kind_of_fault_strikes_every_family() {
+    let running = Running::start().await;
+    let group = crate::simulator::id::resource_group("acme", "lab");
+    let rows = [
+        ("whoami", "GET", "/api/whoami-v2".to_owned()),
+        ("auth-check", "POST", "/api/jobs/acme/auth-check/write".to_owned()),
+        ("auth-check", "POST", "/api/inference-endpoints/acme/auth-check/infer".to_owned()),
+        ("organization", "GET", "/api/organizations/acme/service-accounts".to_owned()),
+        ("organization", "GET", format!("/api/organizations/acme/resource-groups/{group}")),
+        ("organization", "GET", "/api/organizations/acme/billing/usage/live".to_owned()),
+        ("user", "GET", "/api/settings/billing/usage".to_owned()),
+        ("branch", "POST", "/api/models/acme/private/tag/main".to_owned()),
+        ("settings", "PUT", "/api/models/acme/private/settings".to_owned()),
+        ("read", "GET", "/api/models/acme/gated/user-access-request/pending".to_owned()),
+    ];
+    for (family, method, path) in rows {
+        for (kind, status) in [("status", 500), ("wrong_shape", 200), ("redirect", 307), ("html", 200)] {
+            running.order(json!([{"route": family, "kind": kind, "times": 1}])).await;
+            let heard = running.hear(method, &path, "s-admin", Value::Null).await;
+            assert_eq!(heard.status(), status, "{kind} on {path}");
+        }
+        for kind in ["reset", "create_then_drop"] {
+            running.order(json!([{"route": family, "kind": kind, "times": 1}])).await;
+            let heard = running.hear(method, &path, "s-admin", Value::Null).await;
+            assert_eq!(heard.end, Err(ErrorKind::ConnectionReset), "{kind} on {path}");
+        }
+        running.order(json!([{"route": family, "kind": "delay", "delay_ms": 5000, "times": 1}])).await;
+        let before = Instant::now();
+        running.hear(method, &path, "s-admin", Value::Null).await;
+        assert!(before.elapsed() >= Duration::from_secs(5), "{path}");
+    }
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_made_or_taken_away_takes_a_while_to_show() {
+    let running = Running::start().await;
+    running
+        .order(json!([
+            {"route": "create", "kind": "lag", "delay_ms": 60_000, "times": 1},
+            {"route": "delete", "kind": "lag", "delay_ms": 60_000, "times": 1},
+        ]))
+        .await;
+    let fresh = "/api/models/wim/fresh";
+    let listed = async || running.get("/api/models?author=wim").await.body().contains("wim/fresh");
+    assert_eq!(running.create("fresh").await.status(), 200);
+    assert_eq!((running.get(fresh).await.status(), listed().await), (404, false));
+    // Who makes it again meets the truth.
+    assert_eq!(running.create("fresh").await.status(), 409);
+    tokio::time::advance(Duration::from_secs(61)).await;
+    assert_eq!((running.get(fresh).await.status(), listed().await), (200, true));
+    let body = json!({"name": "fresh"});
+    let gone = running.hear("DELETE", "/api/repos/delete", "s-writer", body.clone()).await;
+    assert_eq!(gone.status(), 200);
+    assert_eq!((running.get(fresh).await.status(), listed().await), (200, true));
+    // Nobody writes into what is gone, and deleting meets the truth.
+    let branch = running.hear("POST", &format!("{fresh}/branch/x"), "s-writer", json!({})).await;
+    assert_eq!(branch.status(), 404);
+    assert_eq!(running.hear("DELETE", "/api/repos/delete", "s-writer", body).await.status(), 404);
+    assert!(!running.exists("fresh").await);
+    tokio::time::advance(Duration::from_secs(61)).await;
+    assert_eq!((running.get(fresh).await.status(), listed().await), (404, false));
+    let refused =
+        running.hear("POST", "/_sim/faults", "", json!({"faults": [{"route": "read", "kind": "lag"}]})).await;
+    assert_eq!(refused.status(), 400);
+    running.stop().await;
+}

@@ -5,9 +5,12 @@
 mod creating;
 mod faults;
 mod granting;
+mod groups;
 mod limits;
+mod money;
 mod organizations;
 mod predictions_tests;
+mod principals;
 mod reading;
 mod steering;
 

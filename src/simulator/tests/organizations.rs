@@ -56,6 +56,9 @@ fn an_organizations_pages_open_by_permission_and_role() {
         ("service-accounts", "org.serviceAccounts.read", "org.serviceAccounts.write", true),
         ("audit-log/export", "org.auditLog.write", "org.auditLog.write", true),
         ("billing/usage", "org.billing.read", "org.billing.read", true),
+        ("billing/usage-v2", "org.billing.read", "org.billing.read", true),
+        ("billing/usage/live", "org.billing.read", "org.billing.read", true),
+        ("billing/usage-by-resource-group", "org.billing.read", "org.billing.read", true),
     ];
     for (page, named, opens, admins_only) in rows {
         let path = format!("/api/organizations/acme/{page}");

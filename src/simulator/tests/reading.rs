@@ -84,6 +84,82 @@ fn a_gate_lets_in_whom_the_authors_granted_and_whose_token_may() {
 }
 
 #[test]
+fn members_need_not_ask_unless_the_gate_is_for_them_too() {
+    let bench = Bench::new();
+    let path = "/api/models/acme/gated/auth-check";
+    bench.patch(json!({"tokens": {"con": {"secret": "s-con", "user": "con", "role": "read"}}}));
+    assert_eq!(bench.get("con", path).status, 200);
+    bench.patch(json!({"repos": {"acme/gated": {"org_members_gated": true}}}));
+    assert!(error(&bench.get("con", path)).ends_with("to ask for access."));
+    assert_eq!(bench.get("admin", path).status, 200);
+    bench.patch(json!({"repos": {"acme/gated": {"requested": ["con"], "gated": "auto"}}}));
+    let waits = bench.get("con", path);
+    let text = "Your request to access model acme/gated is awaiting a review from the repo authors.";
+    assert_eq!((waits.status, error(&waits).as_str()), (403, text));
+    assert_eq!(header(&waits, "X-Error-Code"), Some("GatedRepo"));
+    // A scope that names the organization reads its gated ones too.
+    assert_eq!(bench.get("janitor", path).status, 200);
+    let asked = |token: &str, repo: &str, status: &str| {
+        bench.get(token, &format!("/api/models/acme/{repo}/user-access-request/{status}"))
+    };
+    assert_eq!(json(&asked("writer", "gated", "pending"))[0]["user"]["user"], "con");
+    assert_eq!(json(&asked("writer", "gated", "rejected")), json!([]));
+    // The right comes first, so that a refusal tells nothing of the gate.
+    for repo in ["gated", "public"] {
+        let shut = asked("stranger", repo, "pending");
+        assert_eq!((shut.status, error(&shut).as_str()), (403, answer::REPO_GUARD), "{repo}");
+    }
+    assert_eq!(asked("writer", "public", "pending").status, 400);
+}
+
+#[test]
+fn a_disabled_repository_says_so_to_those_who_see_it() {
+    let bench = Bench::patched(json!({"repos": {"acme/private": {"disabled": true}}}));
+    let shut = bench.get("writer", "/api/models/acme/private");
+    assert_eq!((shut.status, error(&shut).as_str()), (403, "Access to this resource is disabled."));
+    assert_eq!(bench.get("stranger", "/api/models/acme/private").status, 404);
+}
+
+#[test]
+fn settings_need_writing_and_echo_what_was_sent() {
+    let bench = Bench::new();
+    let put = |token: &str, body: Value| bench.ask(token, "PUT", "/api/models/acme/public/settings", body);
+    for token in ["reader", "none", "stranger"] {
+        let shut = put(token, json!({"private": true}));
+        assert_eq!((shut.status, error(&shut).as_str()), (403, answer::REPO_GUARD), "{token}");
+    }
+    assert_eq!(put("", json!({})).status, 401);
+    assert_eq!(json(&put("writer", json!({}))), json!({}));
+    assert_eq!(json(&put("writer", json!({"private": true}))), json!({"private": true}));
+    assert_eq!(bench.get("stranger", "/api/models/acme/public").status, 404);
+    let wish = json!({"visibility": "public", "gated": "auto", "unheard": 1});
+    assert_eq!(json(&put("writer", wish)), json!({"visibility": "public", "gated": "auto"}));
+    assert_eq!(json(&bench.get("", "/api/models/acme/public"))["gated"], "auto");
+    assert_eq!(json(&put("writer", json!({"gated": false}))), json!({"gated": false}));
+    for wrong in [json!({"gated": true}), json!({"visibility": "protected"}), json!({"private": "yes"})] {
+        assert_eq!(put("writer", wrong.clone()).status, 400, "{wrong}");
+    }
+}
+
+#[test]
+fn tags_are_made_once_by_those_who_may_write() {
+    let bench = Bench::new();
+    let tag = |token: &str, method: &str, at: &str, body: Value| {
+        bench.ask(token, method, &format!("/api/models/acme/private/tag/{at}"), body)
+    };
+    let wish = json!({"tag": "v1"});
+    assert_eq!(error(&tag("reader", "POST", "main", wish.clone())), answer::REPO_GUARD);
+    assert_eq!(tag("writer", "POST", "main", wish.clone()).status, 200);
+    assert_eq!(tag("writer", "POST", "main", wish.clone()).status, 409);
+    assert_eq!(tag("writer", "POST", "nowhere", wish).status, 404);
+    let refs = json(&bench.get("writer", "/api/models/acme/private/refs"));
+    assert_eq!(refs["tags"][0]["ref"], "refs/tags/v1");
+    assert_eq!(bench.get("writer", "/api/models/acme/private/revision/v1").status, 200);
+    assert_eq!(tag("writer", "DELETE", "v1", Value::Null).status, 200);
+    assert_eq!(tag("writer", "DELETE", "v1", Value::Null).status, 404);
+}
+
+#[test]
 fn branches_need_writing_and_conflicts_come_after_rights() {
     let bench = Bench::new();
     let branch = |token: &str, method: &str, name: &str, body: Value| {
@@ -128,8 +204,11 @@ fn only_admins_put_repositories_into_groups() {
     let assign = |token: &str, id: Value| bench.ask(token, "POST", path, json!({"resourceGroupId": id}));
     assert_eq!(json(&bench.get("writer", path)), json!({}));
     assert_eq!(assign("writer", json!(group)).status, 403);
-    assert_eq!(json(&assign("admin", json!(group)))["name"], "lab");
+    let there = json!({"name": "acme/private", "type": "model", "private": true, "addedBy": "ann"});
+    assert_eq!(json(&assign("admin", json!(group))), there);
+    assert_eq!(json(&bench.get("admin", path)), json!({"id": group, "name": "lab", "numUsers": 4}));
     assert_eq!(bench.get("writer", path).status, 404);
-    assert_eq!(json(&assign("admin", Value::Null)), json!({}));
-    assert_eq!(bench.get("writer", path).status, 200);
+    assert_eq!(assign("admin", json!("0123456789abcdef01234567")).status, 404);
+    assert_eq!(assign("admin", Value::Null).status, 200);
+    assert_eq!(json(&bench.get("writer", path)), json!({}));
 }

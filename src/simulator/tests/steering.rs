@@ -139,7 +139,7 @@ fn a_world_file_says_where_it_is_wrong_and_never_shows_a_secret() {
         ("repos: {x: {}}\n", "namespace/name"),
         ("repos:\n  \"dataset:a/b\": {type: model}\n", "disagree"),
         ("tokens:\n  a: {secret: s3cret-x, user: u, role: fineGrained, scops: []}\n", "line 2"),
-        ("tokens:\n  a: {secret: s3cret-x, user: u, role: god}\n", "line 2"),
+        ("tokens:\n  a: {secret: s3cret-x, user: u, role: owner}\n", "line 2"),
         ("tokens:\n  a: {secret: s3cret-x, user: u, role: read,\n      expires_at: tomorrow}\n", "line 3"),
         (
             "tokens: {a: {secret: s3cret-x, user: u, role: read}, b: {secret: s3cret-x, user: u, role: read}}",
@@ -148,6 +148,10 @@ fn a_world_file_says_where_it_is_wrong_and_never_shows_a_secret() {
         (
             "tokens: {a: {secret: s3cret-x, user: u, role: read, scopes: [{entity: 'org:a', permissions: []}]}}",
             "only a fineGrained token",
+        ),
+        (
+            "tokens: {a: {secret: s3cret-x, user: u, role: fineGrained, permissions: [org.read]}}",
+            "only a service account's token",
         ),
         ("limits: {window_seconds: 0}", "window_seconds"),
     ];
