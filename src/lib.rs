@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! words      access exchange intent moment report secret      plain values, each word spelled once
-//! core       config schedule plan pace hub compare alert      decisions: no clock, no dice, no I/O
+//! core       config schedule plan pace hub compare alert render   decisions: no clock, no dice, no I/O
 //! edges      probe store metrics serve logging                one kind of I/O each, strangers to one another
 //! shell      round app cli                                    the story, the life, the commands
 //! apart      simulator                                        a pretend Hub; shares nothing with the rest
@@ -42,6 +42,7 @@ pub mod moment;
 pub mod pace;
 pub mod plan;
 pub mod probe;
+pub mod render;
 pub mod report;
 pub mod round;
 pub mod schedule;

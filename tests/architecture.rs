@@ -37,8 +37,8 @@ const ROOMS: &[(&str, Kind, &str)] = &[
     ("hub",       Core,  "access exchange intent moment"), // never secret: what knows the Hub's paths holds no token
     ("compare",   Core,  "access"),
     ("alert",     Core,  "access compare config moment report"),
-
     ("baseline",  Core,  "access config moment report"), // today's answers as expectations, in the config's words
+    ("render",    Core,  "access config intent moment report"), // a report in, a text out; who writes it is the shell
 
     ("probe",     Edge,  "access exchange moment secret"), // never hub: what holds tokens knows no provider
     ("store",     Edge,  "access alert intent moment report"),
@@ -52,7 +52,7 @@ const ROOMS: &[(&str, Kind, &str)] = &[
     ("app",       Shell, "access exchange intent moment report secret config schedule plan pace hub compare alert \
                           probe store metrics notify serve logging round"),
     ("cli",       Shell, "access exchange intent moment report secret config schedule plan pace hub compare alert \
-                          probe store metrics notify serve logging round app simulator baseline"),
+                          render baseline probe store metrics notify serve logging round app simulator"),
     ("main",      Shell, "cli"),
     ("lib",       Shell, ""), // declares the rooms, uses none
 

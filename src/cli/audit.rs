@@ -10,6 +10,7 @@ use crate::access::{TokenName, Verdict};
 use crate::app::{self, Fault, Once, Progress};
 use crate::config::Config;
 use crate::logging::Scrub;
+use crate::render::{self, Round};
 use crate::report::{Finding, FindingKind, Report};
 
 use super::{ConfigArg, Exit, asked_to_stop, complain_mildly, matrix, say};
@@ -38,6 +39,12 @@ enum Shape {
     Table,
     /// For scripts; the shape of the API.
     Json,
+    /// For code scanning: SARIF 2.1.0, each result at the line of the config that expects otherwise.
+    Sarif,
+    /// For CI: JUnit XML, a suite a token.
+    Junit,
+    /// For a comment on a pull request, or a page of a wiki.
+    Markdown,
 }
 
 pub(super) async fn run(args: AuditArgs, scrub: Scrub, progress: bool) -> Result<Exit, Fault> {
@@ -64,15 +71,8 @@ pub(super) async fn run(args: AuditArgs, scrub: Scrub, progress: bool) -> Result
                 .to_owned(),
         ));
     };
-    let text = match args.format {
-        Shape::Table => matrix::render(&config, &report, &done.snapshot.findings),
-        Shape::Json => {
-            let json = serde_json::to_string_pretty(report.as_ref())
-                .map_err(|error| Fault::Internal(format!("the report cannot be written ({error})")))?;
-            format!("{json}\n")
-        }
-    };
-    if args.format == Shape::Json || args.output.is_some() {
+    let text = written(args.format, &config, &report, &done.snapshot.findings)?;
+    if args.format != Shape::Table || args.output.is_some() {
         tell_apart(&report, &done.snapshot.findings);
     }
     match &args.output {
@@ -80,7 +80,11 @@ pub(super) async fn run(args: AuditArgs, scrub: Scrub, progress: bool) -> Result
             say(&text)?;
         }
         Some(path) => {
-            std::fs::write(path, anstream::adapter::strip_str(&text).to_string()).map_err(|error| {
+            let plain = match args.format {
+                Shape::Table => anstream::adapter::strip_str(&text).to_string(),
+                _ => text,
+            };
+            std::fs::write(path, plain).map_err(|error| {
                 Fault::Usage(format!(
                     "the report cannot be written to '{}' ({})",
                     path.display(),
@@ -90,6 +94,21 @@ pub(super) async fn run(args: AuditArgs, scrub: Scrub, progress: bool) -> Result
         }
     }
     Ok(exit(&report))
+}
+
+/// The report in the format that was asked for.
+fn written(format: Shape, config: &Config, report: &Report, findings: &[Finding]) -> Result<String, Fault> {
+    let failed =
+        |error: &dyn std::fmt::Display| Fault::Internal(format!("the report cannot be written ({error})"));
+    let here = std::env::current_dir().ok();
+    let round = Round { config, report, findings, version: app::VERSION, base: here.as_deref() };
+    match format {
+        Shape::Table => Ok(matrix::render(config, report, findings)),
+        Shape::Json => serde_json::to_string_pretty(report).map(|json| json + "\n").map_err(|e| failed(&e)),
+        Shape::Sarif => render::sarif(&round).map_err(|e| failed(&e)),
+        Shape::Junit => render::junit(&round).map_err(|e| failed(&e)),
+        Shape::Markdown => Ok(render::markdown(&round)),
+    }
 }
 
 /// Whether the report can be written where it is to go: asked before anything is done on the Hub.

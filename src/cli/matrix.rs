@@ -7,7 +7,8 @@ use anstyle::{AnsiColor, Style};
 use crate::access::Verdict;
 use crate::config::{Config, Ignore};
 use crate::moment::Timestamp;
-use crate::report::{CheckResult, Evidence, Finding, FindingKey, FindingKind, Report};
+use crate::render;
+use crate::report::{CheckResult, Finding, FindingKey, FindingKind, Report};
 use crate::round::ignores;
 
 const RED: Style = AnsiColor::Red.on_default().bold();
@@ -94,7 +95,7 @@ fn detail(text: &mut String, result: &CheckResult, accepted: Option<&Ignore>) ->
         let words = format!("accepted by {owner} until {until} ({reason}): no finding and no alert");
         writeln!(text, "    {}", painted(YELLOW, &words))?;
     }
-    let evidence: Vec<String> = result.evidence.iter().map(shown).collect();
+    let evidence: Vec<String> = result.evidence.iter().map(render::evidence).collect();
     let mut proof = evidence.join("; ");
     if let Some(canary) = &result.canary {
         let _ = write!(proof, "; canary {} {}", canary.repo, canary.state);
@@ -103,15 +104,6 @@ fn detail(text: &mut String, result: &CheckResult, accepted: Option<&Ignore>) ->
         writeln!(text, "    {}", painted(DIM, &proof))?;
     }
     writeln!(text)
-}
-
-fn shown(evidence: &Evidence) -> String {
-    let came = match (evidence.status, evidence.failure) {
-        (Some(status), _) => status.to_string(),
-        (None, failure) => failure.unwrap_or("no answer").to_owned(),
-    };
-    let request = evidence.request_id.as_deref().map(|id| format!(" (request {id})")).unwrap_or_default();
-    format!("{} {} → {came}{request}", evidence.method, evidence.path)
 }
 
 /// Findings that are of a token or an organization rather than of a check.

@@ -9,6 +9,7 @@ mod cron;
 mod document;
 mod duration;
 mod fields;
+pub mod ignores;
 mod keys;
 mod mistakes;
 mod redact;
