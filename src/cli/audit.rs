@@ -37,7 +37,7 @@ pub(super) struct AuditArgs {
 enum Shape {
     /// For people.
     Table,
-    /// For scripts; the shape of the API.
+    /// For scripts; the shape of the API, which `scopewatch schema report` describes.
     Json,
     /// For code scanning: SARIF 2.1.0, each result at the line of the config that expects otherwise.
     Sarif,

@@ -19,7 +19,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::app::{self, Fault};
 use crate::logging::{self, Format, Level, Scrub};
@@ -102,8 +102,12 @@ enum Command {
     /// The simulated Hub alone.
     #[cfg(feature = "simulator")]
     Hub(hub::HubArgs),
-    /// The JSON Schema of the config.
-    Schema,
+    /// The JSON Schema of the config, or of the report.
+    Schema {
+        /// Of what.
+        #[arg(value_enum, default_value_t = Described::Config)]
+        of: Described,
+    },
     /// Completions for a shell.
     Completions {
         /// bash, elvish, fish, powershell or zsh.
@@ -111,6 +115,24 @@ enum Command {
     },
     /// The manual page.
     Man,
+}
+
+/// What there is a schema of.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Described {
+    /// The config file.
+    Config,
+    /// What `audit --format json` and `GET /api/v1/report` answer.
+    Report,
+}
+
+impl Described {
+    fn schema(self) -> serde_json::Value {
+        match self {
+            Described::Config => crate::config::schema(),
+            Described::Report => crate::render::report_schema(),
+        }
+    }
 }
 
 /// Reads one of a closed list of words.
@@ -174,7 +196,7 @@ fn run(cli: Cli, scrub: Scrub) -> Result<Exit, Fault> {
         Command::Demo(args) => block_on(demo::run(args, scrub)),
         #[cfg(feature = "simulator")]
         Command::Hub(args) => block_on(hub::run(args)),
-        Command::Schema => say(&format!("{:#}\n", crate::config::schema())),
+        Command::Schema { of } => say(&format!("{:#}\n", of.schema())),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "scopewatch", &mut text);

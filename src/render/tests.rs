@@ -424,3 +424,38 @@ fn a_quiet_round_is_short() {
     let text = markdown(&round);
     assert!(!text.contains("### Drift") && !text.contains("### Findings"), "{text}");
 }
+
+/// Every key of the value, and of the schema for it; a `$`-path to those of the two that differ.
+fn unlike(value: &Value, schema: &Value, at: &str, found: &mut Vec<String>) {
+    let schema = schema["anyOf"].as_array().and_then(|all| all.last()).unwrap_or(schema);
+    match value {
+        Value::Object(map) => {
+            let mut keys: Vec<&str> = map.keys().map(String::as_str).collect();
+            let mut known: Vec<&str> =
+                schema["properties"].as_object().into_iter().flatten().map(|p| &**p.0).collect();
+            let mut needed: Vec<&str> =
+                schema["required"].as_array().into_iter().flatten().filter_map(|k| k.as_str()).collect();
+            keys.sort_unstable();
+            known.sort_unstable();
+            needed.sort_unstable();
+            if keys != known || keys != needed || schema["additionalProperties"] != false {
+                found.push(format!("{at}: {keys:?}, schema {known:?}, required {needed:?}"));
+            }
+            for (key, inner) in map {
+                unlike(inner, &schema["properties"][key], &format!("{at}.{key}"), found);
+            }
+        }
+        Value::Array(items) => {
+            items.iter().for_each(|item| unlike(item, &schema["items"], &format!("{at}[]"), found));
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn the_schema_has_the_keys_of_the_report() {
+    let value = serde_json::to_value(report(&config())).expect("JSON");
+    let mut found = Vec::new();
+    unlike(&value, &report_schema(), "$", &mut found);
+    assert_eq!(found, Vec::<String>::new());
+}
