@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! words      access exchange intent moment report secret      plain values, each word spelled once
-//! core       config schedule plan pace hub compare alert render   decisions: no clock, no dice, no I/O
+//! core       config schedule plan pace hub compare alert explain render   decisions: no clock, no dice, no I/O
 //! edges      probe store metrics serve logging                one kind of I/O each, strangers to one another
 //! shell      round app cli                                    the story, the life, the commands
 //! apart      simulator                                        a pretend Hub; shares nothing with the rest
@@ -34,6 +34,7 @@ pub mod cli;
 pub mod compare;
 pub mod config;
 pub mod exchange;
+pub mod explain;
 pub mod hub;
 pub mod intent;
 pub mod logging;

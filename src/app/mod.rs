@@ -16,17 +16,17 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::access::TokenName;
+use crate::access::{Access, Check, CheckKey, TokenName};
 use crate::config::{Config, StorePlace, TlsRoots};
 use crate::hub::names::{NONCE_BYTES, Signer};
 use crate::intent::Canary;
 use crate::logging::Scrub;
 use crate::metrics::Metrics;
-use crate::moment::Moment;
+use crate::moment::{Moment, Timestamp};
 use crate::probe::{Prober, Settings};
 use crate::report::{Report, Snapshot};
 use crate::round::drive::Driver;
-use crate::round::{Engine, Event, Mode};
+use crate::round::{Engine, Event, Grounds, Mode};
 use crate::schedule::Classes;
 use crate::store::{self, Store, StoreFault, Write};
 
@@ -154,6 +154,8 @@ pub struct Once {
     /// Only these tokens; empty means all.
     pub only: Vec<TokenName>,
     pub read_only: bool,
+    /// The check whose grounds are wanted.
+    pub explain: Option<CheckKey>,
     /// Keep nothing of what the checks come to: they are not those of the config.
     pub observe: bool,
 }
@@ -163,6 +165,8 @@ pub struct Once {
 pub struct Done {
     /// The report, if checks were probed to the end.
     pub report: Option<Arc<Report>>,
+    /// What the check rests on that was to be explained.
+    pub grounds: Option<Box<Grounds>>,
     /// The state at the end.
     pub snapshot: Arc<Snapshot>,
     /// Every canary of the journal that is unfinished.
@@ -183,6 +187,9 @@ pub async fn run_once(
     let mut ground = ground(config, mode, scrub, metrics, snapshot.clone()).await?;
     if once.observe {
         ground.engine.only_observe();
+    }
+    if let Some(key) = once.explain {
+        ground.engine.explain(key);
     }
     ground.outlet.progress = progress;
     let (events, inbox) = mpsc::channel(16);
@@ -213,7 +220,52 @@ pub async fn run_once(
     if let Ok(store) = Arc::try_unwrap(store) {
         store.close().await;
     }
-    Ok(Done { report: outlet.last_report, snapshot: snapshot.load_full(), unfinished })
+    Ok(Done {
+        report: outlet.last_report,
+        grounds: outlet.grounds,
+        snapshot: snapshot.load_full(),
+        unfinished,
+    })
+}
+
+/// Whether another process holds the store, so that nothing may be asked beside it.
+pub async fn is_served(config: &Config) -> Result<bool, Fault> {
+    match Store::open(sqlite_path(config)?, store::Mode::Write).await {
+        Ok(store) => {
+            store.close().await;
+            Ok(false)
+        }
+        Err(StoreFault::Locked { .. }) => Ok(true),
+        Err(fault) => Err(fault.into()),
+    }
+}
+
+/// What the journal has of one check.
+#[derive(Debug, Default)]
+pub struct Recorded {
+    /// The latest answer, when it was given, and what it rests on as `round` wrote it.
+    pub answer: Option<(Access, Timestamp, String)>,
+    /// The token's last whoami as `round` wrote it, and when it was heard.
+    pub declared: Option<(String, Timestamp)>,
+}
+
+/// Reads it. Works beside a running daemon; a journal that is not there has nothing.
+pub async fn recorded(config: &Config, check: &Check) -> Result<Recorded, Fault> {
+    let store = match open_store(config, store::Mode::Read).await {
+        Ok(store) => store,
+        Err(_) if !sqlite_path(config)?.exists() => return Ok(Recorded::default()),
+        Err(fault) => return Err(fault),
+    };
+    let key = check.key();
+    let kept = store.load(wall_now()).await?;
+    let basis = store.last_answer(&key).await?;
+    store.close().await;
+    let state = kept.checks.into_iter().find(|state| state.key == key);
+    let declared = kept.declared.into_iter().find(|declared| declared.token == check.token);
+    Ok(Recorded {
+        answer: state.map(|s| (s.latest, s.observed_at, basis.map(|b| b.body).unwrap_or_default())),
+        declared: declared.map(|declared| (declared.body, declared.at)),
+    })
 }
 
 /// The canaries of the journal, newest first. Works beside a running daemon.

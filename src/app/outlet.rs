@@ -16,7 +16,7 @@ use crate::moment::Timestamp;
 use crate::probe::Keyring;
 use crate::report::{Report, Snapshot};
 use crate::round::drive::{LoadedKeys, Outlet};
-use crate::round::{Meter, Notice};
+use crate::round::{Grounds, Meter, Notice};
 use crate::secret::SecretFault;
 use crate::serve::{Latch, Readiness};
 use crate::store::StoreFault;
@@ -45,6 +45,7 @@ pub struct Shown {
     pub journal: Option<Latch>,
     pub progress: Option<Progress>,
     pub last_report: Option<Arc<Report>>,
+    pub grounds: Option<Box<Grounds>>,
     /// Told when the store fails for long.
     pub ready: Option<Readiness>,
     store_faults: u32,
@@ -69,6 +70,7 @@ impl Shown {
             journal: None,
             progress: None,
             last_report: None,
+            grounds: None,
             ready: None,
             store_faults: 0,
             unready: None,
@@ -167,6 +169,10 @@ impl Outlet for Shown {
         if std::mem::take(&mut self.store_faults) > 0 {
             tracing::info!("the store works again");
         }
+    }
+
+    fn explained(&mut self, grounds: Box<Grounds>) {
+        self.grounds = Some(grounds);
     }
 
     fn round_ended(&mut self, report: Arc<Report>) {

@@ -57,7 +57,7 @@ pub(super) async fn run(args: AuditArgs, scrub: Scrub, progress: bool) -> Result
     if let Some(path) = &args.output {
         writable(path)?;
     }
-    let once = Once { probe: true, only: only.clone(), read_only: args.read_only, observe: false };
+    let once = Once { probe: true, only: only.clone(), read_only: args.read_only, ..Once::default() };
     let bar = progress.then(|| progress_bar(&config, &only));
     let ticking: Option<Progress> = bar.clone().map(|bar| -> Progress { Box::new(move || bar.inc(1)) });
     let done = app::run_once(config.clone(), once, scrub, ticking, asked_to_stop()?).await;

@@ -36,7 +36,7 @@ pub(super) async fn run(args: BaselineArgs, scrub: Scrub, progress: bool) -> Res
     let asked = Arc::new(baseline::asking(&loaded.config, &only, args.all));
     let bar = progress.then(|| audit::progress_bar(&asked, &only));
     let ticking: Option<Progress> = bar.clone().map(|bar| -> Progress { Box::new(move || bar.inc(1)) });
-    let once = Once { probe: true, only, read_only: args.read_only, observe: true };
+    let once = Once { probe: true, only, read_only: args.read_only, observe: true, ..Once::default() };
     let captured = observe(&loaded.config, asked, once, scrub, ticking, asked_to_stop()?).await;
     if let Some(bar) = bar {
         bar.finish_and_clear();

@@ -7,6 +7,7 @@ mod baseline;
 mod canaries;
 #[cfg(feature = "simulator")]
 mod demo;
+mod explain;
 #[cfg(feature = "simulator")]
 mod hub;
 mod matrix;
@@ -89,6 +90,8 @@ enum Command {
     Audit(audit::AuditArgs),
     /// One round now, and the `expect` entries that would make it ok. Exit 0, 2 usage or config, 3 something unknown.
     Baseline(baseline::BaselineArgs),
+    /// Why a check comes out as it does: expected, declared, predicted, observed, and the fix.
+    Explain(explain::ExplainArgs),
     /// Validates a config: every mistake at once. Touches no network.
     Check {
         #[command(flatten)]
@@ -189,6 +192,7 @@ fn run(cli: Cli, scrub: Scrub) -> Result<Exit, Fault> {
             app::serve(&config.config, read_only, scrub, asked_to_stop()?).await.map(|()| Exit::Ok)
         }),
         Command::Audit(args) => block_on(audit::run(args, scrub, progress)),
+        Command::Explain(args) => block_on(explain::run(args, scrub)),
         Command::Baseline(args) => block_on(baseline::run(args, scrub, progress)),
         Command::Check { config } => check(&config.config),
         Command::Canaries(args) => block_on(canaries::run(args, scrub)),

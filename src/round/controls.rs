@@ -38,11 +38,13 @@ impl Engine {
         let names_group = |check: &crate::access::Check| {
             matches!(&check.target, crate::access::Target::Create { group: Some(_), .. })
         };
-        let with_groups = self
-            .config
-            .tokens
-            .iter()
-            .any(|token| token.organization == *organization && token.checks.iter().any(names_group))
+        // Whoever asks why wants to know the group of the target, too.
+        let with_groups = self.explaining.is_some()
+            || self
+                .config
+                .tokens
+                .iter()
+                .any(|token| token.organization == *organization && token.checks.iter().any(names_group))
             || self
                 .canaries
                 .values()

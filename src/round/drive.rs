@@ -21,7 +21,7 @@ use crate::report::{Report, Snapshot};
 use crate::secret::SecretFault;
 use crate::store::{Store, Write};
 
-use super::{Effect, Engine, Event, Meter, Notice};
+use super::{Effect, Engine, Event, Grounds, Meter, Notice};
 
 /// Keys as read this moment: the ring to send with, and what the engine may know of each.
 pub struct LoadedKeys {
@@ -47,6 +47,8 @@ pub trait Outlet: Send {
     fn store_works(&mut self);
     /// A round ended.
     fn round_ended(&mut self, report: Arc<Report>);
+    /// What an explanation stands on.
+    fn explained(&mut self, grounds: Box<Grounds>);
     /// The engine has looked at what a crash may have left.
     fn recovered(&mut self);
 }
@@ -162,6 +164,7 @@ impl<O: Outlet> Driver<O> {
             Effect::Publish(snapshot) => self.outlet.publish(snapshot),
             Effect::Meter(meter) => self.outlet.meter(meter),
             Effect::Tell(notice) => self.outlet.tell(notice),
+            Effect::Explained(grounds) => self.outlet.explained(grounds),
             Effect::RoundEnded(report) => self.outlet.round_ended(report),
             Effect::Ended => hands.ended = true,
         }

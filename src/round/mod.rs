@@ -34,6 +34,8 @@ use crate::config::Config;
 use crate::exchange::{Credential, Exchange, Request};
 use crate::hub::canary::{self, Rules};
 use crate::hub::names::{NONCE_BYTES, Signer};
+use crate::hub::predict::Known;
+use crate::hub::whoami::Declared;
 use crate::intent::CanaryState;
 use crate::moment::{Moment, Timestamp};
 use crate::pace::{Allowance, Pace};
@@ -89,8 +91,19 @@ pub enum Effect {
     Tell(Notice),
     /// A round ended.
     RoundEnded(Arc<Report>),
+    /// What the answer to the check that was to be explained rests on.
+    Explained(Box<Grounds>),
     /// Everything that was asked of a one-shot engine is done, or the engine has stopped.
     Ended,
+}
+
+/// What an explanation of one check stands on, besides its result.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Grounds {
+    /// What the token declares, and when that was asked.
+    pub declared: Option<(Declared, Timestamp)>,
+    /// What was seen of the target.
+    pub known: Known,
 }
 
 /// What is counted.
@@ -214,6 +227,8 @@ pub struct Engine {
     stopping: bool,
     ended: bool,
     observing: bool,
+    /// The check whose grounds are wanted at the end of the round.
+    explaining: Option<CheckKey>,
 }
 
 /// From the commit of an intent, or from the look that proved identity, to the request that stands on it.
@@ -287,6 +302,7 @@ impl Engine {
             stopping: false,
             ended: false,
             observing: false,
+            explaining: None,
             config,
         };
         engine.remember_declared(kept.declared);
@@ -304,6 +320,11 @@ impl Engine {
     /// Canaries are kept as ever.
     pub fn only_observe(&mut self) {
         self.observing = true;
+    }
+
+    /// At the end of the round, tells what the answer to this check rests on.
+    pub fn explain(&mut self, key: CheckKey) {
+        self.explaining = Some(key);
     }
 
     /// The waits of the canary protocol.

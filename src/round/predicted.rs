@@ -7,10 +7,10 @@ use crate::hub::answers::json;
 use crate::hub::control::Control;
 use crate::hub::predict::{Group, Known, Place, Prediction, latent, mismatch, predict};
 use crate::moment::Moment;
-use crate::report::FindingKind;
+use crate::report::{CheckResult, FindingKind};
 
 use super::record::check_finding;
-use super::{Engine, explain};
+use super::{Effect, Engine, Grounds, explain};
 
 /// What was seen of a repository, for predictions only; a proof of anything it is not.
 #[derive(Debug, Clone, Default)]
@@ -105,6 +105,39 @@ impl Engine {
             let detail = || explain::predicted(kind, check, &prediction, found);
             self.set_finding(check_finding(kind, &key), lasts, Severity::Warning, detail, now.wall);
         }
+    }
+
+    /// What a result rests on, as the store keeps it for whoever asks why beside the daemon.
+    pub(super) fn basis(&self, check: &Check, result: &CheckResult, now: Moment) -> serde_json::Value {
+        let evidence: Vec<serde_json::Value> = result
+            .evidence
+            .iter()
+            .map(|e| {
+                serde_json::json!({
+                    "method": e.method, "path": e.path, "status": e.status,
+                    "request_id": e.request_id, "failure": e.failure,
+                })
+            })
+            .collect();
+        serde_json::json!({
+            "evidence": evidence,
+            "explanation": result.explanation,
+            "known": self.known_of(check, now),
+        })
+    }
+
+    /// Tells the grounds of the check that is to be explained, if one is.
+    pub(super) fn tell_grounds(&mut self, now: Moment) {
+        let Some(key) = self.explaining.take() else { return };
+        let config = self.config.clone();
+        let check = config.token(&key.token).and_then(|t| t.checks.iter().find(|check| check.key() == key));
+        let Some(check) = check else { return };
+        let declared = self.tokens.get(&key.token).and_then(|state| state.declared.as_ref());
+        let grounds = Grounds {
+            declared: declared.map(|known| (known.declared.clone(), known.at)),
+            known: self.known_of(check, now),
+        };
+        self.out.push(Effect::Explained(Box::new(grounds)));
     }
 
     /// Whether the latest conclusive answer differs from what was predicted; `None` where nothing was.

@@ -33,7 +33,7 @@ impl Engine {
             self.record_answer(&check, result.found, now);
             self.record_prediction(&check, result.found, now);
             if self.is_configured(&check) {
-                let body = basis(&result).to_string();
+                let body = self.basis(&check, &result, now).to_string();
                 self.remember(Write::Answer(LastAnswer { key: check.key(), at: result.observed_at, body }));
                 self.latest.insert(check.key(), result);
             }
@@ -224,6 +224,7 @@ impl Engine {
         let report = Arc::new(self.report(&keys, round.begun.wall, now.wall));
         self.last_report = Some(report.clone());
         self.changed = true;
+        self.tell_grounds(now);
         self.out.push(Effect::RoundEnded(report));
     }
 
@@ -476,21 +477,6 @@ impl Engine {
         lasting.extend(over);
         lasting
     }
-}
-
-/// What a result rests on, as the store keeps it for `explain`.
-fn basis(result: &CheckResult) -> serde_json::Value {
-    let evidence: Vec<serde_json::Value> = result
-        .evidence
-        .iter()
-        .map(|e| {
-            serde_json::json!({
-                "method": e.method, "path": e.path, "status": e.status,
-                "request_id": e.request_id, "failure": e.failure,
-            })
-        })
-        .collect();
-    serde_json::json!({ "evidence": evidence, "explanation": result.explanation })
 }
 
 /// What the log says of a finding: its sentence, unless words of the Hub may be in it.

@@ -2,6 +2,8 @@
 //!
 //! What a round could not find out is `None` or `Unknown` here and never stands for a value. Serves the factors.
 
+use serde::{Deserialize, Serialize};
+
 use crate::access::{Permission, RepoName, RepoType, Target, words};
 use crate::hub::whoami::{Declared, GroupRole, Membership};
 
@@ -19,7 +21,7 @@ words! {
 }
 
 /// What an organization asks of the tokens that reach for its resources.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TokenPolicy {
     Allow,
     FineGrainedOnly,
@@ -27,14 +29,14 @@ pub enum TokenPolicy {
 }
 
 /// A resource group, as far as it is known.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Group {
     pub id: Option<String>,
     pub name: Option<String>,
 }
 
 /// Where in its organization a repository lies, or is to be created.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Place {
     #[default]
     Unknown,
@@ -44,7 +46,7 @@ pub enum Place {
 }
 
 /// What a round may know of the target and of the token's user.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Known {
     /// Whether the repository is private.
     pub private: Option<bool>,

@@ -18,7 +18,7 @@ use crate::access::{Access, DenyReason, Permission, Target};
 
 use super::whoami::Declared;
 
-pub use facts::{Group, Known, Place, TokenPolicy};
+pub use facts::{Entity, Group, Known, Place, Role, TokenPolicy};
 pub use link::{Wanted, token_page};
 pub use rules::{Concludes, FactorKind, RULES, Rule};
 

@@ -28,6 +28,7 @@ impl Life {
             }
             Effect::Ended => self.ended = true,
             Effect::Meter(Meter::RoundSkipped) => self.skipped += 1,
+            Effect::Explained(_) => {}
             Effect::Publish(snapshot) => self.shown = Some(snapshot),
             Effect::Tell(notice) => self.log.push(notice.text),
             Effect::Meter(_) => {}
