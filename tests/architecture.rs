@@ -53,7 +53,7 @@ const ROOMS: &[(&str, Kind, &str)] = &[
     ("app",       Shell, "access exchange intent moment report secret config schedule plan pace hub compare alert \
                           probe store metrics notify serve logging round"),
     ("cli",       Shell, "access exchange intent moment report secret config schedule plan pace hub compare alert \
-                          render baseline probe store metrics notify serve logging round app simulator"),
+                          explain render baseline probe store metrics notify serve logging round app simulator"),
     ("main",      Shell, "cli"),
     ("lib",       Shell, ""), // declares the rooms, uses none
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -45,6 +45,7 @@ pub struct Daemon {
     serving: CancellationToken,
     tasks: JoinSet<()>,
     round_over: oneshot::Receiver<()>,
+    hangup: Signal,
 }
 
 /// What may be seen and done at this address.
@@ -103,6 +104,9 @@ fn drive(driver: Driver<Shown>, tasks: &mut JoinSet<()>) -> oneshot::Receiver<()
 impl Daemon {
     /// Builds everything, then starts it. Nothing is asked of the Hub before all that can fail has succeeded.
     pub async fn start(path: &Path, read_only: bool, scrub: Scrub) -> Result<Daemon, Fault> {
+        // Before anybody can see that it listens: until then the signal would end the process.
+        let hangup = signal(SignalKind::hangup())
+            .map_err(|error| Fault::Internal(format!("no signal handler: {error}")))?;
         let loaded = load_config(path)?;
         refuse_unbuilt(&loaded.config)?;
         warn_of_config(&loaded);
@@ -167,18 +171,17 @@ impl Daemon {
             serving,
             tasks,
             round_over,
+            hangup,
         })
     }
 
     /// Runs until `stop`, then ends within its grace: no new probe, nothing left half-way.
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), Fault> {
-        let mut hangup = signal(SignalKind::hangup())
-            .map_err(|error| Fault::Internal(format!("no signal handler: {error}")))?;
         tokio::pin!(stop);
         loop {
             tokio::select! {
                 () = &mut stop => break,
-                _ = hangup.recv() => {
+                _ = self.hangup.recv() => {
                     // Said in the log and in a metric by `reload` itself.
                     let _ = self.reload().await;
                 }
