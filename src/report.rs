@@ -264,6 +264,20 @@ pub struct OrganizationView {
     pub unfinished: u64,
     /// When the oldest of them was planned.
     pub oldest_unfinished: Option<Timestamp>,
+    /// What came of its inventory of tokens when it was read last; `None` before that, and where nobody reads it.
+    pub inventory: Option<InventoryView>,
+}
+
+/// What came of reading an organization's inventory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InventoryView {
+    pub at: Timestamp,
+    /// How many tokens stand in the list, or a sentence that says why it is not known.
+    pub tokens: Result<usize, String>,
+    /// The same of the tokens of service accounts.
+    pub accounts: Result<usize, String>,
+    /// Why entries that nobody knows are not called unmanaged yet, if they are not.
+    pub pending: Option<String>,
 }
 
 /// All state that is served: replaced whole whenever it changes, never read from the store.

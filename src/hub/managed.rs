@@ -44,7 +44,7 @@ impl<'e> Index<'e> {
         let second = |at: &Option<String>| Some(Timestamp::parse(at.as_deref()?)?.millis() / 1000);
         let issued = second(&declared.created_at);
         let same = |entry: &Entry| issued.is_some() && second(&entry.created_at) == issued;
-        let decided = candidates.len() > 1 && candidates.iter().any(|(_, entry)| same(entry));
+        let decided = candidates.iter().any(|(_, entry)| same(entry));
         candidates.into_iter().filter(|(_, entry)| !decided || same(entry)).map(|(at, _)| at).collect()
     }
 
@@ -66,26 +66,44 @@ impl<'e> Index<'e> {
     }
 }
 
-/// Whether a live token should stand in what was read and does not: only in lists that were read whole, and only
-/// where what it declares puts it there.
-pub fn is_missing(listed: &Listed, declared: &Declared, organization: &str) -> bool {
-    let revoked = declared.restrictions(organization).iter().any(|word| word == "token-revoked");
-    // Revoked ones are not listed unless asked for; what is called nothing is found nowhere.
-    if declared.label.is_none() || revoked || !reaches(declared, organization) {
-        return false;
-    }
-    let is_member = declared.membership(organization).is_some_and(|m| m.role.is_some());
-    let Ok(tokens) = &listed.tokens else { return false };
-    let among_members = Index::new(tokens).holds(declared);
-    match &listed.accounts {
-        Ok(accounts) => {
-            let mine = |user: &String| user.eq_ignore_ascii_case(&declared.user);
-            // Neither a member, as far as is shown, nor a service account: nobody knows where it should stand.
-            let expected = is_member || accounts.users.iter().any(mine);
-            expected && !among_members && !Index::new(&accounts.tokens).holds(declared)
+/// Everything that was read, by what it is called.
+pub struct Lists<'e> {
+    /// `None`: not read whole.
+    pub tokens: Option<Index<'e>>,
+    /// The users and the tokens of service accounts.
+    pub accounts: Option<(&'e [String], Index<'e>)>,
+}
+
+impl<'e> Lists<'e> {
+    pub fn new(listed: &'e Listed) -> Lists<'e> {
+        let accounts = listed.accounts.as_ref().ok();
+        Lists {
+            tokens: listed.tokens.as_ref().ok().map(|entries| Index::new(entries)),
+            accounts: accounts.map(|a| (a.users.as_slice(), Index::new(&a.tokens))),
         }
-        // A service account is no member (Hub docs), so that a member's token stands among the members'.
-        Err(_) => is_member && !among_members,
+    }
+
+    /// Whether a live token should stand in one of them and does not; `None` where what was not read could tell.
+    pub fn miss(&self, declared: &Declared, organization: &str) -> Option<bool> {
+        let revoked = declared.restrictions(organization).iter().any(|word| word == "token-revoked");
+        // Revoked ones are not listed unless asked for; what is called nothing is found nowhere.
+        if declared.label.is_none() || revoked || !reaches(declared, organization) {
+            return Some(false);
+        }
+        if self.tokens.as_ref()?.holds(declared) {
+            return Some(false);
+        }
+        let is_member = declared.membership(organization).is_some_and(|m| m.role.is_some());
+        match &self.accounts {
+            Some((users, tokens)) => {
+                let mine = |user: &String| user.eq_ignore_ascii_case(&declared.user);
+                // Neither a member, as far as is shown, nor a service account: nobody knows where it should stand.
+                let expected = is_member || users.iter().any(mine);
+                Some(expected && !tokens.holds(declared))
+            }
+            // A service account is no member (Hub docs), so that a member's token stands among the members'.
+            None => is_member.then_some(true),
+        }
     }
 }
 

@@ -83,11 +83,13 @@ fn listed(tokens: &[Entry], accounts: Result<(&[&str], &[Entry]), Unread>) -> Li
     Listed { tokens: Ok(tokens.to_vec()), accounts }
 }
 
+type Edit = fn(&mut Declared);
+
 #[test]
 fn only_what_must_stand_there_is_missed() {
     let refused = Err(Unread::Status(403));
     let nobody = listed(&[], refused);
-    let is = |listed: &Listed, declared: &Declared| is_missing(listed, declared, "acme");
+    let is = |listed: &Listed, declared: &Declared| Lists::new(listed).miss(declared, "acme") == Some(true);
     let mine = token("ci", "bob", JAN);
     assert!(is(&nobody, &mine));
     assert!(!is(&listed(&[entry("ci", "bob", JAN)], refused), &mine));
@@ -95,8 +97,7 @@ fn only_what_must_stand_there_is_missed() {
     let denied = Entry { status: Some("denied".into()), ..entry("ci", "bob", JAN) };
     assert!(!is(&listed(&[denied], refused), &mine));
     assert!(!is(&Listed { tokens: Err(Unread::Odd), accounts: Ok(Accounts::default()) }, &mine));
-    type Edit = (fn(&mut Declared), bool);
-    let edits: [Edit; 9] = [
+    let edits: [(Edit, bool); 9] = [
         (|d| d.label = None, false),
         (|d| d.organizations.clear(), false),
         (|d| d.organizations[0].restrictions = vec!["token-revoked".into()], false),
@@ -130,12 +131,14 @@ fn a_service_account_s_token_stands_among_its_own() {
     let mut mine = token("API Token", "svc-ci", JAN);
     (mine.role, mine.scopes) = (Some("fineGrained".into()), vec![scope("org", None, Some("o1"))]);
     mine.organizations[0].role = None;
-    let is = |accounts| is_missing(&listed(&[], accounts), &mine, "acme");
+    let miss = |accounts| Lists::new(&listed(&[], accounts)).miss(&mine, "acme");
     let entry = [Entry { account: true, ..entry("API Token", "svc-ci", JAN) }];
-    assert!(!is(Err(Unread::Status(403))), "nobody knows what may not be read");
-    assert!(!is(Ok((&["svc-ci"], &entry))));
-    assert!(is(Ok((&["svc-ci"], &[]))));
-    assert!(!is(Ok((&["other"], &[]))), "neither member nor service account");
+    assert_eq!(miss(Err(Unread::Status(403))), None, "nobody knows what may not be read");
+    assert_eq!(miss(Ok((&["svc-ci"], &entry))), Some(false));
+    assert_eq!(miss(Ok((&["svc-ci"], &[]))), Some(true));
+    assert_eq!(miss(Ok((&["other"], &[]))), Some(false), "neither member nor service account");
+    let unread = Listed { tokens: Err(Unread::Odd), accounts: Ok(Accounts::default()) };
+    assert_eq!(Lists::new(&unread).miss(&mine, "acme"), None);
 }
 
 proptest::proptest! {
@@ -156,7 +159,7 @@ proptest::proptest! {
         let mut gone = entries.clone();
         gone.remove(at);
         let gone = listed(&gone, Ok((&[], &[])));
-        let missed: Vec<usize> = (0..known.len()).filter(|n| is_missing(&gone, &known[*n], "acme")).collect();
+        let missed: Vec<usize> = (0..known.len()).filter(|n| Lists::new(&gone).miss(&known[*n], "acme") == Some(true)).collect();
         proptest::prop_assert_eq!(missed, vec![at]);
     }
 }

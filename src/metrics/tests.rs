@@ -48,6 +48,7 @@ fn organization() -> OrganizationView {
         quota_remaining: Some(0.25),
         unfinished: 1,
         oldest_unfinished: Some(NOW - Duration::from_secs(90)),
+        inventory: None,
     }
 }
 
@@ -216,6 +217,7 @@ fn what_is_not_known_is_absent() {
         quota_remaining: None,
         unfinished: 0,
         oldest_unfinished: None,
+        inventory: None,
     };
     (snapshot.hub_reachable, snapshot.last_round) = (None, None);
     let text = rendered(&metrics, snapshot);

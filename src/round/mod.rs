@@ -17,6 +17,7 @@ mod declared;
 pub mod drive;
 mod explain;
 pub mod ignores;
+mod inventory;
 mod predicted;
 mod proofs;
 mod record;
@@ -46,6 +47,7 @@ use crate::store::{Breaker, Creation, Kept, Pause, Write};
 
 use canaries::Live;
 use controls::{ControlJob, ControlKey};
+use inventory::Inventory;
 use predicted::Sighted;
 use rounds::Round;
 use sentinels::Trial;
@@ -147,6 +149,7 @@ enum Job {
     Create(i64),
     Visit(i64),
     Delete(i64),
+    Inventory(String),
 }
 
 /// What waits for a batch to be durable.
@@ -189,6 +192,7 @@ pub struct Engine {
     keys_loaded: bool,
     keys_read_at: Option<Duration>,
     controls: BTreeMap<ControlKey, ControlJob>,
+    inventories: BTreeMap<String, Inventory>,
     canaries: BTreeMap<i64, Live>,
     creating: BTreeSet<String>,
     trials: BTreeMap<u64, Trial>,
@@ -271,6 +275,7 @@ impl Engine {
             keys_loaded: false,
             keys_read_at: None,
             controls: BTreeMap::new(),
+            inventories: BTreeMap::new(),
             canaries: BTreeMap::new(),
             creating: BTreeSet::new(),
             trials: BTreeMap::new(),
@@ -554,6 +559,7 @@ impl Engine {
             Job::Create(id) => self.hear_create(id, exchange, now),
             Job::Visit(id) => self.hear_visit(id, exchange, now),
             Job::Delete(id) => self.hear_delete(id, exchange, now),
+            Job::Inventory(organization) => self.hear_inventory(&organization, exchange, now),
         }
     }
 

@@ -208,12 +208,14 @@ impl Engine {
             self.recovering = false;
             return;
         }
+        self.token_findings(now);
+        if round.due.declared {
+            self.start_inventories(now);
+        }
         if round.jobs.is_empty() && !self.mode.one_shot {
             // A round of whoami only: it says nothing of any check.
-            self.token_findings(now);
             return;
         }
-        self.token_findings(now);
         self.organization_findings(now);
         self.hub_findings(&round.jobs, now);
         self.blind_findings(&round.done, now);
@@ -370,7 +372,13 @@ impl Engine {
                 }),
                 _ => true,
             };
-            !(organization && token && check)
+            let inventory = match key.kind {
+                FindingKind::UnmanagedToken | FindingKind::MissingToken => {
+                    config.organization(&key.organization).is_some_and(|o| o.inventory.is_some())
+                }
+                _ => true,
+            };
+            !(organization && token && check && inventory)
         };
         let gone: Vec<FindingKey> = self.findings.keys().filter(|key| unwatched(key)).cloned().collect();
         for key in gone {
@@ -463,6 +471,7 @@ impl Engine {
                     quota_remaining: lowest.get(organization.name.as_str()).copied(),
                     unfinished: u64::try_from(open().count()).unwrap_or(u64::MAX),
                     oldest_unfinished: open().map(|c| c.planned_at).min(),
+                    inventory: self.inventory_view(&organization.name),
                 }
             })
             .collect()

@@ -6,6 +6,7 @@
 mod declared;
 mod hub;
 mod ignores;
+mod inventory;
 mod life;
 mod predicted;
 mod probes;

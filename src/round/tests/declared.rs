@@ -12,6 +12,7 @@ use crate::report::{Finding, FindingKind, Snapshot, TokenView};
 use crate::round::Event;
 use crate::schedule::Classes;
 
+use super::hub::refused;
 use super::life::{Fate, Life, S, configured};
 use super::stories::{AUDIT, PLAIN, SERVE, audit, world};
 
@@ -56,6 +57,8 @@ fn life_of(config: Arc<Config>) -> Life {
     let mut life = world(config, SERVE, 7);
     life.hub.holders.get_mut(&open()).expect("a holder").sees = true;
     declare(&mut life, narrow());
+    // Whom the Hub lists is another story.
+    life.hub.pages.insert("/api/organizations/acme/settings/tokens".to_owned(), refused(403, "no"));
     life.start();
     life
 }
