@@ -65,6 +65,7 @@ class Hub(World):
         self.other_changes = []
         self.force_public = False          # ignores private:true
         self.creation_cap = {}             # user -> creations left today
+        self.inventory_page = 1000         # tokens on one page of the inventory
         self.create_seconds = 0.05         # how long the per-user create lock is held
         self._creating, self._used = set(), {}
         self.stopping = threading.Event()
@@ -178,7 +179,7 @@ class Hub(World):
         return token
 
     def _whoami(self, token):
-        access = {"displayName": token.name, "role": token.role, "createdAt": "2026-01-02T03:04:05.000Z"}
+        access = {"displayName": token.label or token.name, "role": token.role, "createdAt": token.created_at}
         if token.role == "fineGrained":
             access["fineGrained"] = {"canReadGatedRepos": False, "global": [], "scoped": [
                 {"entity": {"_id": self._entity_id(kind, name), "type": kind, "name": name},
@@ -197,7 +198,8 @@ class Hub(World):
                          "securityRestrictions": limits, "resourceGroups": groups})
         return {"type": "user", "id": self.user_id(token.user), "name": token.user, "fullname": token.user.title(),
                 "isPro": False, "avatarUrl": "/avatars/0.svg", "canPay": False, "orgs": orgs,
-                "auth": {"type": "access_token", "accessToken": access}}
+                "auth": {"type": "access_token", "accessToken": access,
+                         **({"expiresAt": token.expires_at} if token.expires_at else {})}}
 
     def _entity_id(self, kind, name):
         if kind == "org":
@@ -359,6 +361,8 @@ class Hub(World):
         pages = {"members": "org.read", "settings/repositories": "org.read", "audit-log/export": "org.read",
                  "service-accounts": "org.serviceAccounts.read", "settings/network-security": "org.read",
                  "settings/tokens": "org.read", "billing/usage": "org.read"}
+        account = next((u for u, i in org.accounts.items() if what == f"service-accounts/{i}"), None)
+        pages.update({what: "org.serviceAccounts.read"} if account else {})
         if what not in pages:
             raise Refused(404, "Sorry, we can't find the page you are looking for.")
         if not self.in_org(token, org, pages[what]):
@@ -372,10 +376,34 @@ class Hub(World):
                              for r in self.repos.values() if r.name.startswith(org.name + "/")
                              and query.get("search", [""])[0] in r.name]
         if what == "settings/tokens":
-            return 200, {}, [{"_id": "0" * 24, "displayName": t.name, "owner": {"user": t.user}, "role": t.role,
-                              "last4": t.secret[-4:], "status": "authorized", "createdAt": "2026-01-02T03:04:05.000Z"}
-                             for t in self.tokens.values() if t.user in org.members]
+            return self._tokens(org, query)
+        if account:
+            shown = [{**self._listed(t), "permissions": []} for t in self.tokens.values() if t.user == account]
+            return 200, {}, {**self._account(org, account), "accessTokens": shown}
+        if what == "service-accounts":
+            return 200, {}, [self._account(org, user) for user in org.accounts]
         return 200, {}, {} if what in ("settings/network-security", "billing/usage") else []
+
+    @staticmethod
+    def _account(org, user):
+        return {"_id": org.accounts[user], "user": user, "name": user.title(), "email": f"{user}@example.com",
+                "createdAt": "2026-01-02T03:04:05.000Z"}
+
+    @staticmethod
+    def _listed(token):
+        return {"_id": token.id, "displayName": token.label or token.name, "role": token.role,
+                "last4": token.secret[-4:], "createdAt": token.created_at}
+
+    def _tokens(self, org, query):
+        """The inventory of the members' tokens; a member that whoami would not show has none here."""
+        found = [{**self._listed(t), "owner": {"user": t.user, "_id": self.user_id(t.user)}, "status": t.status}
+                 for t in self.tokens.values() if t.user in org.members and t.alive and not t.unlisted]
+        start = int(query.get("cursor", ["0"])[0])
+        headers = {}
+        if start + self.inventory_page < len(found):
+            after = f"{self.url}/api/organizations/{org.name}/settings/tokens?cursor={start + self.inventory_page}"
+            headers["Link"] = f'<{after}>; rel="next"'
+        return 200, headers, found[start:start + self.inventory_page]
 
     def _auth_check(self, what, namespace, level, token):
         org = self.org_any_case(namespace)

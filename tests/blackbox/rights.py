@@ -30,6 +30,7 @@ class Org:
     policy: str = "allow"                       # allow | fine_grained_only | require_approval
     members: dict = field(default_factory=dict)  # user -> role
     groups: dict = field(default_factory=dict)   # group name -> {"id":…, "members": {user: role}}
+    accounts: dict = field(default_factory=dict)  # service accounts: user -> id
     id: str = field(default_factory=new_id)
 
 
@@ -43,6 +44,12 @@ class Token:
     alive: bool = True
     revoked_in: tuple = ()                      # organizations whose administrator revoked it
     approved: bool = False
+    label: str | None = None                    # what its owner called it; its name here, when absent
+    expires_at: str | None = None
+    status: str = "authorized"                  # in the inventory
+    unlisted: bool = False                      # not in the inventory, for whatever reason
+    created_at: str = "2026-01-02T03:04:05.000Z"
+    id: str = field(default_factory=new_id)
 
 
 @dataclass
@@ -76,6 +83,9 @@ class World:
     def group(self, org, name, **members):
         self.orgs[org].groups[name] = {"id": new_id(), "members": dict(members)}
         return self.orgs[org].groups[name]["id"]
+
+    def account(self, org, user):
+        self.orgs[org].accounts[user] = new_id()
 
     def token(self, name, secret, user, **kw):
         self.tokens[name] = Token(name, secret, user, **kw)
