@@ -1,12 +1,13 @@
 //! What an answer of the Hub says by itself: its error envelope, its texts, its rate-limit headers.
 //!
-//! The texts are the Hub's, as recorded in public; a text that is not here is never guessed at.
+//! The texts are the Hub's, as known in public; a text that is not here is never guessed at. Each row of a table
+//! has its name, under which `tests/answers/` holds an answer with its source.
 
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::access::{DenyReason, UnknownReason};
+use crate::access::{DenyReason, UnknownReason, words};
 use crate::exchange::{Answer, Failure};
 
 /// The JSON body of an answer that says it is JSON.
@@ -17,29 +18,49 @@ pub fn json(answer: &Answer) -> Option<Value> {
     serde_json::from_str(&answer.body).ok()
 }
 
+words! {
+    /// The forms of an error; those that huggingface_hub reads.
+    EnvelopeRow {
+        /// `error` is a text.
+        Text = "text",
+        /// `error` is a list of texts.
+        List = "list",
+        /// `errors` is a list of objects with a `message`.
+        Errors = "errors",
+        /// The error headers alone.
+        Header = "header",
+        /// None of the Hub's: a page of something in between, or no error at all.
+        Foreign = "foreign",
+    }
+}
+
 /// The error message, if the answer is in the Hub's own envelope: JSON with `error` (text or list), `errors`,
 /// or the Hub's error headers. An HTML page of something in between is not.
 pub fn envelope(answer: &Answer) -> Option<String> {
+    envelope_row(answer).1
+}
+
+/// The same, with its form.
+pub fn envelope_row(answer: &Answer) -> (EnvelopeRow, Option<String>) {
     if answer.content_type == "text/html" {
-        return None;
+        return (EnvelopeRow::Foreign, None);
     }
-    let from_body = json(answer).and_then(|body| match (body.get("error"), body.get("errors")) {
-        (Some(Value::String(text)), _) => Some(text.clone()),
+    let body = json(answer).unwrap_or_default();
+    let joined = |texts: Vec<&str>| Some(texts.join("; "));
+    match (body.get("error"), body.get("errors")) {
+        (Some(Value::String(text)), _) => (EnvelopeRow::Text, Some(text.clone())),
         (Some(Value::Array(texts)), _) => {
-            Some(texts.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("; "))
+            (EnvelopeRow::List, joined(texts.iter().filter_map(Value::as_str).collect()))
         }
-        (_, Some(Value::Array(errors))) => Some(
-            errors
-                .iter()
-                .filter_map(|e| e.get("message").and_then(Value::as_str))
-                .collect::<Vec<_>>()
-                .join("; "),
-        ),
-        _ => None,
-    });
-    let from_header =
-        || answer.error_message.clone().or_else(|| answer.error_code.as_ref().map(|_| String::new()));
-    from_body.or_else(from_header)
+        (_, Some(Value::Array(errors))) => {
+            let messages = errors.iter().filter_map(|error| error.get("message")?.as_str());
+            (EnvelopeRow::Errors, joined(messages.collect()))
+        }
+        _ => match (&answer.error_message, &answer.error_code) {
+            (None, None) => (EnvelopeRow::Foreign, None),
+            (message, _) => (EnvelopeRow::Header, Some(message.clone().unwrap_or_default())),
+        },
+    }
 }
 
 /// Whether a 404 is the Hub's "Repository not found", which also hides what the token may not see.
@@ -54,13 +75,19 @@ pub fn repo_not_found(answer: &Answer) -> bool {
 /// Why a 403 in the Hub's envelope refused. `restrictions` are the `securityRestrictions` that whoami shows for
 /// the organization with this very token: where the text is generic, they are the documented reason.
 pub fn refusal(text: &str, restrictions: &[String]) -> Refusal {
+    refusal_row(text, restrictions).1
+}
+
+/// The same, with the row that decided.
+pub fn refusal_row(text: &str, restrictions: &[String]) -> (RefusalRow, Refusal) {
     if text.contains("Access to this resource is disabled") {
-        return Refusal::Disabled;
+        return (RefusalRow::Disabled, Refusal::Disabled);
     }
-    let known = TEXTS.iter().find(|(fragment, _)| text.contains(fragment)).map(|(_, why)| *why);
-    match known {
-        Some(why) if !matches!(why, DenyReason::Scope) => Refusal::Denied(why),
-        _ => Refusal::Denied(by_restriction(restrictions).or(known).unwrap_or(DenyReason::Other)),
+    let known = TEXTS.iter().find(|(_, fragment, _)| text.contains(fragment));
+    let (row, why) = known.map_or((RefusalRow::Unheard, DenyReason::Other), |(row, _, why)| (*row, *why));
+    match by_restriction(restrictions).filter(|_| matches!(why, DenyReason::Scope | DenyReason::Other)) {
+        Some(why) => (RefusalRow::Restricted, Refusal::Denied(why)),
+        None => (row, Refusal::Denied(why)),
     }
 }
 
@@ -73,30 +100,56 @@ pub enum Refusal {
     Disabled,
 }
 
-/// Fragments of refusals that are recorded publicly, and what they mean.
-const TEXTS: &[(&str, DenyReason)] = &[
-    ("Due to the organization token policy", DenyReason::TokenPolicy),
-    ("Your token has been revoked by the organization administrator", DenyReason::TokenRevoked),
-    ("spending limit", DenyReason::Billing),
-    ("storage limit reached", DenyReason::Billing),
-    ("You don't have the rights to create a", DenyReason::Scope),
-    ("You have read access but not the required permissions", DenyReason::Scope),
-    ("missing permissions:", DenyReason::Scope),
-    ("You don't have the required permissions", DenyReason::Scope),
-    ("create_pr=1", DenyReason::Scope),
-    ("does not have sufficient permissions", DenyReason::Scope),
-    ("Please enable access to public gated repositories in your fine-grained token", DenyReason::Scope),
+words! {
+    /// The rows of the table of refusals, by what the text is about.
+    RefusalRow {
+        Disabled = "disabled",
+        TokenPolicy = "token-policy",
+        TokenRevoked = "token-revoked",
+        SpendingLimit = "spending-limit",
+        StorageLimit = "storage-limit",
+        Namespace = "namespace",
+        RepoGuard = "repo-guard",
+        RequiredPermissions = "required-permissions",
+        MissingPermissions = "missing-permissions",
+        PullRequest = "pull-request",
+        Providers = "providers",
+        GatedScope = "gated-scope",
+        /// The text names no reason of its own; whoami does.
+        Restricted = "restricted",
+        /// Nothing of the above.
+        Unheard = "unheard",
+    }
+}
+
+/// Fragments of refusals that are known publicly, and what they mean.
+#[rustfmt::skip]
+pub const TEXTS: &[(RefusalRow, &str, DenyReason)] = &[
+    (RefusalRow::TokenPolicy, "Due to the organization token policy", DenyReason::TokenPolicy),
+    (RefusalRow::TokenRevoked, "Your token has been revoked by the organization administrator", DenyReason::TokenRevoked),
+    (RefusalRow::SpendingLimit, "spending limit", DenyReason::Billing),
+    (RefusalRow::StorageLimit, "storage limit reached", DenyReason::Billing),
+    (RefusalRow::Namespace, "You don't have the rights to create a", DenyReason::Scope),
+    (RefusalRow::RepoGuard, "You have read access but not the required permissions", DenyReason::Scope),
+    (RefusalRow::RequiredPermissions, "You don't have the required permissions", DenyReason::Scope),
+    (RefusalRow::MissingPermissions, "missing permissions:", DenyReason::Scope),
+    (RefusalRow::PullRequest, "create_pr=1", DenyReason::Scope),
+    (RefusalRow::Providers, "does not have sufficient permissions", DenyReason::Scope),
+    (RefusalRow::GatedScope, "Please enable access to public gated repositories in your fine-grained token", DenyReason::Scope),
+];
+
+/// The `securityRestrictions` of whoami (OpenAPI).
+pub const RESTRICTIONS: &[(&str, DenyReason)] = &[
+    ("token-policy", DenyReason::TokenPolicy),
+    ("token-revoked", DenyReason::TokenRevoked),
+    ("sso", DenyReason::Sso),
+    ("mfa", DenyReason::Mfa),
+    ("ip", DenyReason::IpRestriction),
 ];
 
 fn by_restriction(restrictions: &[String]) -> Option<DenyReason> {
-    restrictions.iter().find_map(|word| match word.as_str() {
-        "token-policy" => Some(DenyReason::TokenPolicy),
-        "token-revoked" => Some(DenyReason::TokenRevoked),
-        "sso" => Some(DenyReason::Sso),
-        "mfa" => Some(DenyReason::Mfa),
-        "ip" => Some(DenyReason::IpRestriction),
-        _ => None,
-    })
+    let known = |word: &String| RESTRICTIONS.iter().find(|(known, _)| known == word);
+    restrictions.iter().find_map(known).map(|(_, why)| *why)
 }
 
 /// What a missing answer means for a question.
@@ -110,16 +163,43 @@ pub fn of_failure(failure: Failure) -> UnknownReason {
     }
 }
 
+words! {
+    /// The rows of the table of statuses.
+    StatusRow {
+        TokenInvalid = "token-invalid",
+        Billing = "billing",
+        Conflict = "conflict",
+        RateLimited = "rate-limited",
+        Timeout = "timeout",
+        HubError = "hub-error",
+        /// A redirect, a page of something in between, or what no table knows.
+        Odd = "odd",
+    }
+}
+
 /// What a status that is never a verdict means, whoever asked whatever; the default arm of every table.
 pub fn of_status(answer: &Answer) -> UnknownReason {
+    status_row(answer).1
+}
+
+/// The same, with the row that decided.
+pub fn status_row(answer: &Answer) -> (StatusRow, UnknownReason) {
     match answer.status {
-        401 if answer.content_type != "text/html" => UnknownReason::TokenInvalid,
-        402 => UnknownReason::Billing,
-        409 => UnknownReason::Conflict,
-        429 => UnknownReason::RateLimited,
-        408 => UnknownReason::Timeout,
-        500..=599 => UnknownReason::HubError,
-        _ => UnknownReason::Unrecognized,
+        401 if answer.content_type != "text/html" => (StatusRow::TokenInvalid, UnknownReason::TokenInvalid),
+        402 => (StatusRow::Billing, UnknownReason::Billing),
+        409 => (StatusRow::Conflict, UnknownReason::Conflict),
+        429 => (StatusRow::RateLimited, UnknownReason::RateLimited),
+        408 => (StatusRow::Timeout, UnknownReason::Timeout),
+        500..=599 => (StatusRow::HubError, UnknownReason::HubError),
+        _ => (StatusRow::Odd, UnknownReason::Unrecognized),
+    }
+}
+
+/// What keeps an answer, or its absence, from being one.
+pub fn of_outcome(outcome: &Result<Answer, Failure>) -> UnknownReason {
+    match outcome {
+        Err(failure) => of_failure(*failure),
+        Ok(answer) => of_status(answer),
     }
 }
 
@@ -155,12 +235,37 @@ pub fn rate_limit(answer: &Answer) -> RateLimit {
     }
 }
 
-/// Whether a 429 is the hidden cap on creating rather than the request window: its own text, or a window that
-/// is not exhausted (huggingface_hub, tests of the HTTP utilities).
+words! {
+    /// What a limit is about.
+    LimitRow {
+        /// The hidden cap on an action, by its own text.
+        CapByText = "cap-by-text",
+        /// The same, because the window is not exhausted.
+        CapByWindow = "cap-by-window",
+        /// The request window.
+        Window = "window",
+        /// There is no limit in this answer.
+        Unlimited = "unlimited",
+    }
+}
+
+/// Which limit an answer tells of. A 429 is the hidden cap on creating rather than the request window if it
+/// says so, or if the window is not exhausted (huggingface_hub, tests of the HTTP utilities).
+pub fn limit_row(answer: &Answer) -> LimitRow {
+    if answer.status != 429 {
+        LimitRow::Unlimited
+    } else if envelope(answer).is_some_and(|text| text.contains("repository creation")) {
+        LimitRow::CapByText
+    } else if rate_limit(answer).remaining.is_some_and(|left| left > 0) {
+        LimitRow::CapByWindow
+    } else {
+        LimitRow::Window
+    }
+}
+
+/// Whether a 429 is the hidden cap on creating.
 pub fn is_action_cap(answer: &Answer) -> bool {
-    answer.status == 429
-        && (envelope(answer).is_some_and(|text| text.contains("repository creation"))
-            || rate_limit(answer).remaining.is_some_and(|left| left > 0))
+    matches!(limit_row(answer), LimitRow::CapByText | LimitRow::CapByWindow)
 }
 
 #[cfg(test)]

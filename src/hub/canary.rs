@@ -12,8 +12,7 @@ use crate::exchange::{Answer, Failure};
 use crate::intent::{Canary, CanaryState, DeleteAttempt, DeleteOutcome, Deleter, ShownState};
 use crate::moment::Timestamp;
 
-use super::answers::{envelope, repo_not_found};
-use super::classify::CreateHeard;
+use super::classify::{self, CreateHeard, DeleteRow};
 use super::visit::{Identity, Sight};
 
 /// The waits of the protocol.
@@ -448,10 +447,8 @@ pub fn after_delete(
     now: Timestamp,
     rules: Rules,
 ) -> Event {
-    let read = read_delete(outcome);
-    if let Ok(answer) = outcome
-        && (300..400).contains(&answer.status)
-    {
+    let (row, read) = classify::delete(outcome);
+    if row == DeleteRow::Redirected {
         settle_attempt(canary, DeleteOutcome::Lost, now);
         return quarantine(canary, "its deletion was answered with a redirect: somebody renamed or moved it");
     }
@@ -479,22 +476,6 @@ pub fn after_delete(
         _ => Some(next_look(canary, now, rules)),
     };
     event
-}
-
-fn read_delete(outcome: &Result<Answer, Failure>) -> DeleteOutcome {
-    match outcome {
-        Err(failure) if failure.unsent() => DeleteOutcome::Unsent,
-        Err(_) => DeleteOutcome::Lost,
-        Ok(answer) if (200..300).contains(&answer.status) && envelope(answer).is_none() => {
-            if answer.content_type == "text/html" { DeleteOutcome::Lost } else { DeleteOutcome::Acknowledged }
-        }
-        Ok(answer) if repo_not_found(answer) => DeleteOutcome::Refused,
-        Ok(answer) if matches!(answer.status, 403 | 404) && envelope(answer).is_some() => {
-            DeleteOutcome::Refused
-        }
-        Ok(answer) if answer.status == 401 && envelope(answer).is_some() => DeleteOutcome::Unauthenticated,
-        Ok(_) => DeleteOutcome::Lost,
-    }
 }
 
 /// Whether a person may close it: it is in quarantine, or nobody could tell what became of it although every

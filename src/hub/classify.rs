@@ -1,4 +1,4 @@
-//! One table for every status: what an answer, or its absence, means for a creation.
+//! One table for every status: what an answer, or its absence, means for a creation, and for a deletion.
 //!
 //! Only two things are ever a verdict: the shape that the Hub gives when it grants, and a refusal in its own
 //! envelope. Everything else is undetermined, with a reason. A denial that comes out of here is half of the
@@ -9,8 +9,11 @@ use serde_json::Value;
 
 use crate::access::{Access, RepoName, UnknownReason, words};
 use crate::exchange::{Answer, Failure};
+use crate::intent::DeleteOutcome;
 
-use super::answers::{Refusal, envelope, is_action_cap, json, of_failure, of_status, refusal};
+use super::answers::{
+    Refusal, envelope, is_action_cap, json, of_failure, of_status, refusal, repo_not_found,
+};
 
 /// What the answer to a creation says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -188,6 +191,47 @@ fn says_exists(answer: &Answer, sentinel: &RepoName) -> bool {
     let address = json(answer).and_then(|body| Some(body.get("url")?.as_str()?.to_owned()));
     let its_own = address.is_some_and(|url| url.ends_with(&format!("/{sentinel}")));
     said.contains("already created") || said.contains("already exist") || (!said.is_empty() && its_own)
+}
+
+words! {
+    /// The rows of the table of answers to a deletion.
+    DeleteRow {
+        Acknowledged = "acknowledged",
+        /// A success in the envelope of an error, or a page of something in between.
+        OddSuccess = "odd-success",
+        /// "Repository not found": gone, or hidden from this token.
+        NotFound = "not-found",
+        Refused = "refused",
+        Unauthenticated = "unauthenticated",
+        /// Somebody renamed or moved it.
+        Redirected = "redirected",
+        /// Nothing of the above.
+        Odd = "odd",
+        /// Not one byte was sent.
+        Unsent = "unsent",
+        /// Sent, perhaps, and no answer.
+        Unanswered = "unanswered",
+    }
+}
+
+/// The answer to `DELETE /api/repos/delete`. Only the Hub's own word says that it is over.
+pub fn delete(outcome: &Result<Answer, Failure>) -> (DeleteRow, DeleteOutcome) {
+    let answer = match outcome {
+        Err(failure) if failure.unsent() => return (DeleteRow::Unsent, DeleteOutcome::Unsent),
+        Err(_) => return (DeleteRow::Unanswered, DeleteOutcome::Lost),
+        Ok(answer) => answer,
+    };
+    match (answer.status, envelope(answer)) {
+        (200..=299, None) if answer.content_type != "text/html" => {
+            (DeleteRow::Acknowledged, DeleteOutcome::Acknowledged)
+        }
+        (200..=299, _) => (DeleteRow::OddSuccess, DeleteOutcome::Lost),
+        (300..=399, _) => (DeleteRow::Redirected, DeleteOutcome::Lost),
+        (404, Some(_)) if repo_not_found(answer) => (DeleteRow::NotFound, DeleteOutcome::Refused),
+        (403 | 404, Some(_)) => (DeleteRow::Refused, DeleteOutcome::Refused),
+        (401, Some(_)) => (DeleteRow::Unauthenticated, DeleteOutcome::Unauthenticated),
+        _ => (DeleteRow::Odd, DeleteOutcome::Lost),
+    }
 }
 
 #[cfg(test)]

@@ -5,13 +5,11 @@
 //! is "not found" to the same observer, and an anonymous look at a private repository is refused. Without them a
 //! mistyped organization would be denied for ever, and a Hub that says yes to everything would look like a leak.
 
-use serde_json::Value;
-
 use crate::access::{RepoName, RepoType, UnknownReason};
 use crate::exchange::{Answer, Credential, Exchange, Failure, Request};
 
-use super::answers::{json, of_failure, of_status, repo_not_found};
-use super::classify::is_object_id;
+use super::answers::{of_outcome, of_status};
+use super::readings::{self, AnonymousRow, ListingRow, LookRow, OverviewRow};
 use super::routes;
 use super::whoami::Declared;
 
@@ -130,8 +128,8 @@ impl ControlWalk {
         match self.stage.clone() {
             Stage::Overview => self.hear_overview(outcome),
             Stage::Groups => {
-                self.control.groups = listed_groups(outcome);
-                self.control.grouped = grouped(outcome);
+                self.control.groups = readings::groups(outcome).1;
+                self.control.grouped = readings::grouped(outcome);
                 self.stage = self.first_look();
             }
             Stage::Sentinel => self.hear_sentinel(outcome),
@@ -139,7 +137,7 @@ impl ControlWalk {
             Stage::Page(at, page, _) => self.hear_list(at, page, outcome),
             Stage::Read(kind, repo) => self.hear_read(kind, repo, outcome),
             Stage::Group(kind, repo) => {
-                let group = group_of(outcome);
+                let group = readings::group_of(outcome).1;
                 self.control.seen.push(Seen { kind, repo, group });
                 self.stage = Stage::Absent;
             }
@@ -157,24 +155,20 @@ impl ControlWalk {
 
     fn hear_overview(&mut self, outcome: &Result<Answer, Failure>) {
         let wanted = self.plan.organization.clone();
-        let name = good(outcome).and_then(json).and_then(|body| {
-            body.get("error")
-                .is_none()
-                .then(|| body.get("name").and_then(Value::as_str).map(str::to_owned))?
-        });
-        match (name, outcome) {
-            (Some(name), _) if name == wanted => {
+        let (row, name) = readings::overview(outcome, &wanted);
+        match row {
+            OverviewRow::Confirmed => {
                 self.stage = if self.plan.with_groups { Stage::Groups } else { self.first_look() };
             }
-            (Some(name), _) if name.eq_ignore_ascii_case(&wanted) => self.fail(
+            OverviewRow::OtherCase => self.fail(
                 UnknownReason::NoControl,
-                format!("the organization is spelled '{name}' on the Hub, not '{wanted}'; creating is case-sensitive, so correct the name in the config"),
+                format!("the organization is spelled '{name}' on the Hub, not '{wanted}'; creating is case-sensitive, so correct the name in the config", name = name.unwrap_or_default()),
             ),
-            (_, Ok(answer)) if answer.status == 404 => self.fail(
+            OverviewRow::Absent => self.fail(
                 UnknownReason::NoControl,
                 format!("there is no organization '{wanted}' on the Hub; correct the name in the config"),
             ),
-            _ => {
+            OverviewRow::Unclear => {
                 let why = self.reason(outcome);
                 let cause = self.cause(outcome);
                 self.fail(why, format!("the Hub did not confirm that the organization '{wanted}' exists: {cause}"));
@@ -184,17 +178,18 @@ impl ControlWalk {
 
     /// Why a control got no usable answer. A dead janitor is no fault of the probed token.
     fn reason(&self, outcome: &Result<Answer, Failure>) -> UnknownReason {
-        let why = match outcome {
-            Err(failure) => of_failure(*failure),
-            Ok(answer) => of_status(answer),
-        };
-        match why {
+        match of_outcome(outcome) {
             UnknownReason::TokenInvalid if self.plan.janitor => UnknownReason::NoControl,
             UnknownReason::Unrecognized | UnknownReason::Conflict | UnknownReason::Billing => {
                 UnknownReason::NoControl
             }
             why => why,
         }
+    }
+
+    /// Why the janitor does not see what it must see.
+    fn unseen(&self, row: LookRow, outcome: &Result<Answer, Failure>) -> UnknownReason {
+        if row == LookRow::NotFound { UnknownReason::NoControl } else { self.reason(outcome) }
     }
 
     /// What was wrong with an answer, and what to do, as the end of a sentence.
@@ -235,18 +230,15 @@ impl ControlWalk {
             self.stage = Stage::List(0);
             return;
         };
-        if is_private_repo(outcome, &sentinel) {
+        let row = readings::look(outcome, &sentinel);
+        if row == LookRow::Private {
             self.control.sentinel_seen = true;
             self.control.seen.push(Seen { kind: RepoType::Model, repo: sentinel, group: None });
             self.stage = Stage::List(0);
             return;
         }
-        let why = match outcome {
-            Ok(answer) if repo_not_found(answer) => UnknownReason::NoControl,
-            _ => self.reason(outcome),
-        };
         self.fail(
-            why,
+            self.unseen(row, outcome),
             format!("the janitor does not see the sentinel '{sentinel}' as a private model; give the janitor read access to it, or name another one"),
         );
     }
@@ -256,7 +248,9 @@ impl ControlWalk {
             self.stage = Stage::Absent;
             return;
         };
-        let Some(Value::Array(items)) = good(outcome).and_then(json) else {
+        let known = |repo: &RepoName| self.control.seen.iter().any(|seen| seen.repo == *repo);
+        let (row, private) = readings::listing(outcome, &self.plan.organization, known);
+        if row == ListingRow::Unclear {
             if self.plan.janitor {
                 let why = self.reason(outcome);
                 let (who, cause) = (&self.plan.organization, self.cause(outcome));
@@ -265,15 +259,8 @@ impl ControlWalk {
                 self.stage = Stage::Absent;
             }
             return;
-        };
-        let private = items
-            .iter()
-            .filter(|item| item.get("private") == Some(&Value::Bool(true)))
-            .filter_map(|item| item.get("id").and_then(Value::as_str)?.parse::<RepoName>().ok())
-            .find(|repo| {
-                repo.namespace == self.plan.organization && self.control.seen.iter().all(|s| s.repo != *repo)
-            });
-        let link = good(outcome).and_then(|answer| answer.link.as_deref());
+        }
+        let link = outcome.as_ref().ok().and_then(|answer| answer.link.as_deref());
         let further = link.and_then(|link| routes::next_page(link, self.plan.observer.clone()));
         self.stage = match (private, further) {
             (Some(repo), _) => Stage::Read(kind, repo),
@@ -284,7 +271,8 @@ impl ControlWalk {
     }
 
     fn hear_read(&mut self, kind: RepoType, repo: RepoName, outcome: &Result<Answer, Failure>) {
-        if is_private_repo(outcome, &repo) {
+        let row = readings::look(outcome, &repo);
+        if row == LookRow::Private {
             if self.plan.with_groups {
                 self.stage = Stage::Group(kind, repo);
             } else {
@@ -292,10 +280,7 @@ impl ControlWalk {
                 self.stage = Stage::Absent;
             }
         } else if self.plan.janitor {
-            let why = match outcome {
-                Ok(answer) if repo_not_found(answer) => UnknownReason::NoControl,
-                _ => self.reason(outcome),
-            };
+            let why = self.unseen(row, outcome);
             self.fail(why, format!("the janitor lists the private repository '{repo}' but cannot read it; give it read access to the organization's repositories"));
         } else {
             self.stage = Stage::Absent;
@@ -303,8 +288,8 @@ impl ControlWalk {
     }
 
     fn hear_absent(&mut self, outcome: &Result<Answer, Failure>) {
-        match outcome {
-            Ok(answer) if repo_not_found(answer) => {
+        match readings::look(outcome, &self.plan.absent) {
+            LookRow::NotFound => {
                 self.stage = if self.control.seen.is_empty() { Stage::Done } else { Stage::Anonymous };
             }
             _ => {
@@ -315,59 +300,14 @@ impl ControlWalk {
     }
 
     fn hear_anonymous(&mut self, outcome: &Result<Answer, Failure>) {
-        match outcome {
-            Ok(answer) if matches!(answer.status, 401 | 403 | 404) && answer.content_type != "text/html" => {
-                self.stage = Stage::Done;
-            }
-            _ => {
+        match readings::anonymous(outcome) {
+            AnonymousRow::Refused => self.stage = Stage::Done,
+            AnonymousRow::Seen | AnonymousRow::Unclear => {
                 let why = self.reason(outcome);
                 self.fail(why, "the Hub did not refuse an anonymous look at a private repository, so its answers prove nothing".to_owned());
             }
         }
     }
-}
-
-fn good(outcome: &Result<Answer, Failure>) -> Option<&Answer> {
-    outcome.as_ref().ok().filter(|answer| (200..300).contains(&answer.status))
-}
-
-/// Whether the answer describes exactly this repository, and as a private one.
-fn is_private_repo(outcome: &Result<Answer, Failure>, repo: &RepoName) -> bool {
-    good(outcome).and_then(json).is_some_and(|body| {
-        body.get("id").and_then(Value::as_str) == Some(&repo.to_string())
-            && body.get("private") == Some(&Value::Bool(true))
-    })
-}
-
-fn listed_groups(outcome: &Result<Answer, Failure>) -> Option<Vec<(String, String)>> {
-    let Value::Array(items) = good(outcome).and_then(json)? else { return None };
-    let groups = items
-        .iter()
-        .filter_map(|item| {
-            let id = item.get("id").and_then(Value::as_str).filter(|id| is_object_id(id))?;
-            Some((item.get("name").and_then(Value::as_str)?.to_owned(), id.to_owned()))
-        })
-        .collect();
-    Some(groups)
-}
-
-/// The repositories of listed groups. Kinds of resource that are none of ours are left out.
-fn grouped(outcome: &Result<Answer, Failure>) -> Vec<(RepoType, RepoName, String)> {
-    let Some(Value::Array(items)) = good(outcome).and_then(json) else { return Vec::new() };
-    let inside = |item: &Value| -> Option<Vec<(RepoType, RepoName, String)>> {
-        let id = item.get("id").and_then(Value::as_str).filter(|id| is_object_id(id))?;
-        let resources = item.get("resources").and_then(Value::as_array)?;
-        let read = |resource: &Value| {
-            let kind = resource.get("type").and_then(Value::as_str)?.parse().ok()?;
-            Some((kind, resource.get("name").and_then(Value::as_str)?.parse().ok()?, id.to_owned()))
-        };
-        Some(resources.iter().filter_map(read).collect())
-    };
-    items.iter().filter_map(inside).flatten().collect()
-}
-
-fn group_of(outcome: &Result<Answer, Failure>) -> Option<String> {
-    good(outcome).and_then(json)?.get("id").and_then(Value::as_str).map(str::to_owned)
 }
 
 /// Whether an observer's "not found" proves absence in this place: in this round it saw the sentinel or another

@@ -14,6 +14,7 @@ pub mod past;
 pub mod pin;
 pub mod predict;
 pub mod probes;
+pub mod readings;
 pub mod routes;
 pub mod shown;
 pub mod visit;

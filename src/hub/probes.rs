@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use crate::access::{Access, DenyReason, Permission, RepoName, RepoType, Target, UnknownReason};
+use crate::access::{Access, DenyReason, Permission, RepoName, RepoType, Target, UnknownReason, words};
 use crate::exchange::{Answer, Credential, Failure, Request};
 
 use super::answers::{Refusal, envelope, json, of_failure, of_status, refusal, repo_not_found};
@@ -82,6 +82,22 @@ pub fn row_of(permission: Permission) -> Option<&'static Row> {
     ROWS.iter().find(|row| row.permission == permission)
 }
 
+words! {
+    /// The rows of the table of answers to any of them.
+    ProbeRow {
+        Granted = "granted",
+        /// A success that is not the documented one.
+        OddSuccess = "odd-success",
+        Refused = "refused",
+        Disabled = "disabled",
+        /// The Hub says "not found" of a repository, which also hides it.
+        Hidden = "hidden",
+        /// Nothing of the above: its status alone counts.
+        Status = "status",
+        Unanswered = "unanswered",
+    }
+}
+
 impl Row {
     /// The request, if the target is one that the row is about.
     pub fn request(&self, organization: &str, target: &Target, who: Credential) -> Option<Request> {
@@ -96,20 +112,28 @@ impl Row {
     /// What the answer says. A denial is half of the truth: it counts together with its control.
     /// `restrictions` are whoami's `securityRestrictions` for the organization.
     pub fn read(&self, outcome: &Result<Answer, Failure>, restrictions: &[String]) -> Access {
+        self.read_row(outcome, restrictions).1
+    }
+
+    /// The same, with the row that decided.
+    pub fn read_row(&self, outcome: &Result<Answer, Failure>, restrictions: &[String]) -> (ProbeRow, Access) {
+        let unknown = Access::Undetermined;
         let answer = match outcome {
-            Err(failure) => return Access::Undetermined(of_failure(*failure)),
+            Err(failure) => return (ProbeRow::Unanswered, unknown(of_failure(*failure))),
             Ok(answer) => answer,
         };
         let about_repo = matches!(self.ask, Ask::Repo(_));
         match (answer.status, envelope(answer)) {
-            (200..=299, None) if (self.granted)(answer) => Access::Allowed,
-            (200..=299, _) => Access::Undetermined(UnknownReason::Unrecognized),
+            (200..=299, None) if (self.granted)(answer) => (ProbeRow::Granted, Access::Allowed),
+            (200..=299, _) => (ProbeRow::OddSuccess, unknown(UnknownReason::Unrecognized)),
             (403, Some(text)) => match refusal(&text, restrictions) {
-                Refusal::Denied(why) => Access::Denied(why),
-                Refusal::Disabled => Access::Undetermined(UnknownReason::TargetMissing),
+                Refusal::Denied(why) => (ProbeRow::Refused, Access::Denied(why)),
+                Refusal::Disabled => (ProbeRow::Disabled, unknown(UnknownReason::TargetMissing)),
             },
-            (404, Some(_)) if about_repo && repo_not_found(answer) => Access::Denied(DenyReason::Hidden),
-            _ => Access::Undetermined(of_status(answer)),
+            (404, Some(_)) if about_repo && repo_not_found(answer) => {
+                (ProbeRow::Hidden, Access::Denied(DenyReason::Hidden))
+            }
+            _ => (ProbeRow::Status, unknown(of_status(answer))),
         }
     }
 }

@@ -3,13 +3,12 @@
 //! Only looks. The one who is asked first is the observer whose "not found" means something; who cannot see is
 //! blind, and blindness is never absence. What a visit means for the canary is decided in `canary`.
 
-use serde_json::Value;
-
 use crate::access::{RepoName, RepoType, UnknownReason};
 use crate::exchange::{Answer, Credential, Exchange, Failure, Request};
 use crate::moment::Timestamp;
 
-use super::answers::{json, of_failure, of_status, repo_not_found};
+use super::answers::of_outcome;
+use super::readings::{self, AnonymousRow, DescriptionRow, ListedRow};
 use super::routes;
 
 /// Somebody who may be asked, and whether "not found" from them proves absence.
@@ -117,15 +116,14 @@ impl Visit {
         match self.stage {
             Stage::First | Stage::Fresh => self.hear_description(outcome),
             Stage::Commits => {
-                self.described.commits = commits_of(outcome);
+                self.described.commits = readings::commits(outcome).1;
                 self.stage = Stage::Anonymous;
             }
             Stage::Anonymous => {
-                self.described.anonymous_saw = match outcome {
-                    Ok(answer) if matches!(answer.status, 401 | 403 | 404) => Some(false),
-                    // Only a description shows it; whatever else comes back says nothing of who can see it.
-                    Ok(answer) if (200..300).contains(&answer.status) => identity_of(answer).map(|_| true),
-                    _ => None,
+                self.described.anonymous_saw = match readings::anonymous(outcome) {
+                    AnonymousRow::Refused => Some(false),
+                    AnonymousRow::Seen => Some(true),
+                    AnonymousRow::Unclear => None,
                 };
                 self.stage = Stage::Fresh;
             }
@@ -140,28 +138,28 @@ impl Visit {
     }
 
     fn hear_description(&mut self, outcome: &Result<Answer, Failure>) {
-        match outcome {
-            Ok(answer) if (200..300).contains(&answer.status) => match identity_of(answer) {
-                Some(identity) if self.stage == Stage::First => {
-                    self.described = identity;
-                    self.stage = Stage::Commits;
-                }
-                Some(identity) => {
-                    let Some(observer) = self.observers.get(self.at) else { return };
-                    let surrounded = Identity {
-                        commits: self.described.commits.take(),
-                        anonymous_saw: self.described.anonymous_saw,
-                        ..identity
-                    };
-                    let seen = Sight::Present(Box::new(surrounded), observer.credential.clone());
-                    self.end(seen);
-                }
-                None => self.blind(UnknownReason::Unrecognized),
-            },
-            Ok(answer) if (300..400).contains(&answer.status) => self.end(Sight::Moved),
-            Ok(answer) if repo_not_found(answer) => self.hear_absence(),
-            Ok(answer) => self.blind(of_status(answer)),
-            Err(failure) => self.blind(of_failure(*failure)),
+        let (row, identity) = readings::description(outcome);
+        match (row, identity) {
+            (_, Some(identity)) if self.stage == Stage::First => {
+                self.described = identity;
+                self.stage = Stage::Commits;
+            }
+            (_, Some(identity)) => {
+                let Some(observer) = self.observers.get(self.at) else { return };
+                let surrounded = Identity {
+                    commits: self.described.commits.take(),
+                    anonymous_saw: self.described.anonymous_saw,
+                    ..identity
+                };
+                let seen = Sight::Present(Box::new(surrounded), observer.credential.clone());
+                self.end(seen);
+            }
+            (DescriptionRow::Moved, _) => self.end(Sight::Moved),
+            (DescriptionRow::NotFound, _) => self.hear_absence(),
+            (DescriptionRow::Described | DescriptionRow::OddSuccess, _) => {
+                self.blind(UnknownReason::Unrecognized);
+            }
+            (DescriptionRow::Status | DescriptionRow::Unanswered, _) => self.blind(of_outcome(outcome)),
         }
     }
 
@@ -177,19 +175,9 @@ impl Visit {
     }
 
     fn hear_listing(&mut self, outcome: &Result<Answer, Failure>) {
-        let full = self.repo.to_string();
-        let listed = match outcome {
-            Ok(answer) if (200..300).contains(&answer.status) => match json(answer) {
-                Some(Value::Array(items)) => {
-                    Some(items.iter().any(|item| item.get("id").and_then(Value::as_str) == Some(&full)))
-                }
-                _ => None,
-            },
-            _ => None,
-        };
-        match listed {
-            Some(true) => self.blind(UnknownReason::Conflict),
-            told => self.end(Sight::Absent { listed_absent: told.is_some() }),
+        match readings::listed(outcome, &self.repo) {
+            ListedRow::Listed => self.blind(UnknownReason::Conflict),
+            row => self.end(Sight::Absent { listed_absent: row == ListedRow::Missing }),
         }
     }
 
@@ -204,43 +192,4 @@ impl Visit {
             self.end(Sight::Blind(why));
         }
     }
-}
-
-fn identity_of(answer: &Answer) -> Option<Identity> {
-    let body = json(answer)?;
-    if !body.is_object() || body.get("error").is_some() {
-        return None;
-    }
-    let text = |field: &str| body.get(field).and_then(Value::as_str).map(str::to_owned);
-    let files = body.get("siblings").and_then(Value::as_array).map(|siblings| {
-        siblings
-            .iter()
-            .filter_map(|s| s.get("rfilename").and_then(Value::as_str).map(str::to_owned))
-            .collect()
-    });
-    let identity = Identity {
-        full_name: text("id"),
-        id: text("_id"),
-        author: text("author"),
-        private: body.get("private").and_then(Value::as_bool),
-        created_at: text("createdAt").as_deref().and_then(Timestamp::parse),
-        files,
-        commits: None,
-        anonymous_saw: None,
-    };
-    // An object that names nothing describes nothing.
-    (identity.full_name.is_some() || identity.id.is_some()).then_some(identity)
-}
-
-fn commits_of(outcome: &Result<Answer, Failure>) -> Option<(usize, Option<String>)> {
-    let answer = outcome.as_ref().ok().filter(|answer| (200..300).contains(&answer.status))?;
-    let Value::Array(commits) = json(answer)? else { return None };
-    let author = match commits.as_slice() {
-        [only] => only
-            .get("authors")
-            .and_then(Value::as_array)
-            .and_then(|authors| authors.first()?.get("user")?.as_str().map(str::to_owned)),
-        _ => None,
-    };
-    Some((commits.len(), author))
 }

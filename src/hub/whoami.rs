@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::access::UnknownReason;
+use crate::access::{UnknownReason, words};
 use crate::exchange::{Answer, Failure};
 use crate::moment::Timestamp;
 
@@ -108,22 +108,42 @@ pub enum Heard {
     Unclear(UnknownReason),
 }
 
+words! {
+    /// The rows of the table of answers.
+    WhoamiRow {
+        Known = "known",
+        /// A success that names nobody.
+        OddSuccess = "odd-success",
+        Dead = "dead",
+        /// Nothing of the above: its status alone counts.
+        Status = "status",
+        /// There was no secret to ask with.
+        NoSecret = "no-secret",
+        Unanswered = "unanswered",
+    }
+}
+
 /// Reads the answer.
 pub fn read(outcome: &Result<Answer, Failure>) -> Heard {
+    read_row(outcome).1
+}
+
+/// The same, with the row that decided.
+pub fn read_row(outcome: &Result<Answer, Failure>) -> (WhoamiRow, Heard) {
     let answer = match outcome {
-        Err(Failure::NoSecret) => return Heard::Dead,
-        Err(failure) => return Heard::Unclear(of_failure(*failure)),
+        Err(Failure::NoSecret) => return (WhoamiRow::NoSecret, Heard::Dead),
+        Err(failure) => return (WhoamiRow::Unanswered, Heard::Unclear(of_failure(*failure))),
         Ok(answer) => answer,
     };
     if !(200..300).contains(&answer.status) {
         return match of_status(answer) {
-            UnknownReason::TokenInvalid => Heard::Dead,
-            why => Heard::Unclear(why),
+            UnknownReason::TokenInvalid => (WhoamiRow::Dead, Heard::Dead),
+            why => (WhoamiRow::Status, Heard::Unclear(why)),
         };
     }
     match json(answer).as_ref().and_then(declared) {
-        Some(declared) => Heard::Known(Box::new(declared)),
-        None => Heard::Unclear(UnknownReason::Unrecognized),
+        Some(declared) => (WhoamiRow::Known, Heard::Known(Box::new(declared))),
+        None => (WhoamiRow::OddSuccess, Heard::Unclear(UnknownReason::Unrecognized)),
     }
 }
 
