@@ -15,6 +15,8 @@ pub mod pin;
 pub mod predict;
 pub mod probes;
 pub mod readings;
+#[cfg(test)]
+mod recorded_tests;
 pub mod routes;
 pub mod shown;
 pub mod visit;
