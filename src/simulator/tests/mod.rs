@@ -2,6 +2,7 @@
 //! kind of user, and a bench on which to ask without a network.
 //! What one part alone promises is tested beside that part.
 
+mod answers;
 mod creating;
 mod faults;
 mod granting;
