@@ -1,13 +1,13 @@
 //! What the Hub's documented model predicts for a check, from what its token declares and what was seen of its
 //! target on the way; and what follows where the Hub does otherwise.
 
-use crate::access::{Access, Check, CheckKey, RepoName, RepoType, Severity, Target};
+use crate::access::{Access, Check, CheckKey, Expected, RepoName, RepoType, Severity, Target, TokenName};
 use crate::exchange::{Answer, Failure};
 use crate::hub::answers::json;
 use crate::hub::control::Control;
 use crate::hub::predict::{Group, Known, Place, Prediction, latent, mismatch, predict};
-use crate::moment::Moment;
-use crate::report::{CheckResult, FindingKind};
+use crate::moment::{Moment, Timestamp};
+use crate::report::{CheckResult, FindingKey, FindingKind};
 
 use super::record::check_finding;
 use super::{Effect, Engine, Grounds, explain};
@@ -88,23 +88,56 @@ impl Engine {
 
     /// Draws what follows from an answer and its prediction. An answer that is none changes nothing.
     pub(super) fn record_prediction(&mut self, check: &Check, found: Access, now: Moment) {
+        let since = self.round.as_ref().map_or(now.wall, |round| round.begun.wall);
+        self.draw_prediction(check, found, since, now);
+    }
+
+    /// A whoami was heard: the latest answers of its token are held against it.
+    pub(super) fn predict_again(&mut self, token: &TokenName, now: Moment) {
+        let config = self.config.clone();
+        for check in config.token(token).into_iter().flat_map(|token| &token.checks) {
+            let Some(latest) = self.latest.get(&check.key()) else { continue };
+            let (found, since) = (latest.found, latest.observed_at);
+            self.draw_prediction(check, found, since, now);
+            let predicted = self.prediction(check, now).and_then(|p| p.outcome.as_str());
+            if let Some(latest) = self.latest.get_mut(&check.key()) {
+                latest.predicted = predicted;
+            }
+        }
+    }
+
+    /// Nothing new is told on the word of a whoami that is older than `since`: token or role may have changed
+    /// before the answer. Then whoami is asked anew, as far as its own strict limit lets us.
+    fn draw_prediction(&mut self, check: &Check, found: Access, since: Timestamp, now: Moment) {
         let Some(prediction) = self.prediction(check, now) else { return };
-        let key = check.key();
         if found.conclusive().is_none() {
             return;
         }
+        let key = check.key();
         let differs = mismatch(&prediction, found);
+        let latent = check.expected == Expected::Denied && latent(&prediction, found);
+        let drawn = [
+            (check_finding(FindingKind::PredictionMismatch, &key), differs == Some(true)),
+            (check_finding(FindingKind::LatentGrant, &key), latent),
+        ];
+        let heard_at = self.tokens.get(&check.token).and_then(|state| state.declared.as_ref()).map(|k| k.at);
+        let begins = drawn.iter().any(|(key, lasts)| *lasts && !self.lasts(key));
+        if begins && heard_at.is_none_or(|at| at < since) {
+            return self.ask_whoami_again(&check.token, now);
+        }
         match differs {
-            Some(differs) => self.mismatched.insert(key.clone(), differs),
+            Some(differs) => self.mismatched.insert(key, differs),
             None => self.mismatched.remove(&key),
         };
-        let latent = check.expected == crate::access::Expected::Denied && latent(&prediction, found);
-        for (kind, lasts) in
-            [(FindingKind::PredictionMismatch, differs == Some(true)), (FindingKind::LatentGrant, latent)]
-        {
+        for (key, lasts) in drawn {
+            let kind = key.kind;
             let detail = || explain::predicted(kind, check, &prediction, found);
-            self.set_finding(check_finding(kind, &key), lasts, Severity::Warning, detail, now.wall);
+            self.set_finding(key, lasts, Severity::Warning, detail, now.wall);
         }
+    }
+
+    fn lasts(&self, key: &FindingKey) -> bool {
+        self.findings.get(key).is_some_and(|finding| finding.resolved_at.is_none())
     }
 
     /// What a result rests on, as the store keeps it for whoever asks why beside the daemon.

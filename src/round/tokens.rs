@@ -169,6 +169,25 @@ impl Engine {
             return;
         };
         self.take_declared(token, *declared, fingerprint, now);
+        self.predict_again(token, now);
+    }
+
+    /// Asks whoami of a token out of turn, once a round at most.
+    pub(super) fn ask_whoami_again(&mut self, token: &TokenName, now: Moment) {
+        let loopback = self.config.hub.loopback;
+        let begun = self.round.as_ref().map(|round| round.begun.mono);
+        let Some(state) = self.tokens.get(token) else { return };
+        let asked = |since: Option<Duration>| state.asked_at.is_some_and(|at| since.is_none_or(|s| at >= s));
+        let rested = state.asked_at.is_none_or(|at| now.mono.saturating_sub(at) >= ASK_AGAIN);
+        let fit = matches!(state.key, Some(Ok(_))) && !state.asking && !asked(begun);
+        if !fit || !(loopback || (rested && self.allowance.take(now.mono))) {
+            return;
+        }
+        if let Some(state) = self.tokens.get_mut(token) {
+            state.asking = true;
+            state.asked_at = Some(now.mono);
+        }
+        self.ask(Job::Whoami(token.clone()), routes::whoami(Credential::Token(token.clone())), None);
     }
 
     /// Takes from any answer what it says beside the point: that the Hub is there, that the token is alive or

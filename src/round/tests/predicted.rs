@@ -110,3 +110,20 @@ fn no_answer_changes_no_prediction() {
     }
     life.tell(Event::Stop);
 }
+
+#[test]
+fn what_changed_since_the_whoami_is_asked_again_before_it_is_told() {
+    let mut life = life("write", &[], holder("bob", false, false, true));
+    life.mode = SERVE;
+    life.start();
+    serve_for(&mut life, 600);
+    assert_eq!((created(&life).access, mismatch(&life)), ("denied", Some(false)));
+    // Somebody widens the token; the next whoami is an hour away.
+    let open = TokenName::new("open");
+    life.hub.holders.insert(open.clone(), holder("bob", true, false, true));
+    life.hub.whoami.insert(open, whoami("write", &["repo.write"]));
+    serve_for(&mut life, 1200);
+    assert_eq!((created(&life).access, mismatch(&life)), ("allowed", Some(false)));
+    let ever = |kind| life.kept.findings.iter().any(|f| f.kind == kind);
+    assert!(!ever(FindingKind::PredictionMismatch) && !ever(FindingKind::LatentGrant));
+}
