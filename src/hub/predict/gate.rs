@@ -51,13 +51,16 @@ fn gate(case: &Case<'_>) -> Factor {
     {
         return closed;
     }
-    let admin = case.member.is_some_and(|member| member.role.as_deref() == Some(Role::Admin.as_str()));
-    if admin {
+    if is_admin(case) {
         let sentence = format!("{what} is gated, and the user is an admin of {}", case.namespace);
         return Factor::new(&rules::GATE_ADMIN, sentence);
     }
     let sentence = format!("{what} is gated, and whether its authors let this user in is not declared");
     Factor::new(&rules::GATE_CONSENT, sentence)
+}
+
+fn is_admin(case: &Case<'_>) -> bool {
+    case.member.is_some_and(|member| member.role.as_deref() == Some(Role::Admin.as_str()))
 }
 
 /// What a fine-grained token needs besides its user's right; nothing when it has that.
@@ -87,7 +90,7 @@ fn plan(case: &Case<'_>) -> Option<Factor> {
         Permission::OrgResourceGroups => &["team", "academia", "enterprise", "plus"],
         Permission::OrgServiceAccounts => &["enterprise", "plus"],
         Permission::OrgNetworkSecurity => &["plus"],
-        _ => return None,
+        _ => return feature(case),
     };
     let name = case.namespace;
     let Some(plan) = case.member.and_then(|member| member.plan.as_deref()) else {
@@ -100,4 +103,13 @@ fn plan(case: &Case<'_>) -> Option<Factor> {
         (&rules::PLAN_NOT_SAID, format!("whether the plan of {name} has this page is not said"))
     };
     Some(Factor::new(rule, sentence).with("plan", plan))
+}
+
+/// What an organization can keep to its admins, who always have it.
+fn feature(case: &Case<'_>) -> Option<Factor> {
+    use Permission::{EndpointInfer, EndpointRead, EndpointWrite, JobRead, JobWrite};
+    let costs = matches!(case.permission, JobRead | JobWrite | EndpointRead | EndpointWrite | EndpointInfer);
+    let sentence =
+        format!("whether {} keeps this to its admins or to some groups is not declared", case.namespace);
+    (costs && !is_admin(case)).then(|| Factor::new(&rules::PLAN_FEATURE, sentence))
 }

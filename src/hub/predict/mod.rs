@@ -200,8 +200,12 @@ fn outcome(factors: &[Factor]) -> Outcome {
     }
 }
 
-/// Whether what was observed differs from the prediction; nothing when either says nothing.
+/// Whether what was observed differs from the prediction; nothing when either says nothing. That nobody pays, or
+/// that a spending limit is reached, is declared nowhere, so it contradicts nothing.
 pub fn mismatch(prediction: &Prediction, observed: Access) -> Option<bool> {
+    if observed == Access::Denied(DenyReason::Billing) && prediction.outcome == Outcome::Allowed {
+        return None;
+    }
     Some(prediction.outcome.conclusive()? != observed.conclusive()?)
 }
 
@@ -210,12 +214,13 @@ pub fn mismatch(prediction: &Prediction, observed: Access) -> Option<bool> {
 pub fn latent(prediction: &Prediction, observed: Access) -> bool {
     // Other reasons are told by the Hub in words of their own, so something else stands in between.
     let by_role = matches!(observed, Access::Denied(DenyReason::Scope | DenyReason::Hidden));
-    let roles = [FactorKind::OrganizationRole, FactorKind::GroupRole];
-    let mut others = prediction.factors.iter().filter(|factor| !roles.contains(&factor.rule.kind));
+    // A plan that may lack the page does not say what the Hub said.
+    let asked = [FactorKind::Token, FactorKind::OrganizationRole, FactorKind::GroupRole, FactorKind::Plan];
+    let mut others = prediction.factors.iter().filter(|factor| !asked.contains(&factor.rule.kind));
     by_role
         && prediction.role_allows() == Some(false)
         && prediction.scope_allows() == Some(true)
-        && others.all(|factor| factor.lets_pass() || factor.rule.kind == FactorKind::Plan)
+        && others.all(Factor::lets_pass)
 }
 
 #[cfg(test)]

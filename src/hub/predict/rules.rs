@@ -145,7 +145,7 @@ rules! {
         "A token never may do more than its user's role in the organization.";
     ROLE_BLIND = "role.blind", OrganizationRole, Denies(Hidden), "[DOC] organizations-security.md; [CLIENT] RepositoryNotFoundError",
         "To a user without a role on it, a private repository does not exist.";
-    ROLE_OUTSIDER = "role.outsider", OrganizationRole, Denies(Scope), "[DOC] security-tokens.md; [OBS-3P] 403 on creation",
+    ROLE_OUTSIDER = "role.outsider", OrganizationRole, Denies(Scope), "[DOC] security-tokens.md; enterprise-service-accounts.md (their tokens are fine-grained); [OBS-3P] 403",
         "A user who is not a member of the organization has no rights in it but to read what is public.";
     ROLE_OUTSIDER_BLIND = "role.outsider_blind", OrganizationRole, Denies(Hidden), "[CLIENT] RepositoryNotFoundError",
         "To a user who is not a member of its organization, a private repository does not exist.";
@@ -225,6 +225,8 @@ rules! {
         "The organization's plan has this page.";
     PLAN_NOT_SAID = "plan.not_said", Plan, Silent, "documents and OpenAPI disagree about the least plan, or give no answer for this one",
         "What the page answers under this plan is not said.";
+    PLAN_FEATURE = "plan.feature", Plan, Unread, "[DOC] security-resource-groups.md, granular feature access",
+        "An organization may keep jobs and endpoints to its admins or to some groups, and whether it does is not declared.";
     PLAN_UNREAD = "plan.unread", Plan, Unread, "[SPEC] whoami-v2: plan is optional",
         "The Hub showed no plan of the organization: it has none, or this token is not told.";
 }

@@ -129,6 +129,7 @@ const CASES: &[&str] = &[
     "plan.offers               | write                             | admin plan=team        | org.audit_log -           |                      | allowed",
     "plan.not_said             | write                             | admin plan=team        | org.network_security -    |                      | unknown",
     "plan.unread               | write                             | admin                  | org.resource_groups -     |                      | unknown",
+    "plan.feature              | fine org:acme=job.write           | none                   | job.write -               | account              | unknown",
     "plan.unread               | fine                              | admin                  | org.resource_groups -     |                      | denied scope",
 ];
 
@@ -377,6 +378,8 @@ fn a_mismatch_takes_two_answers() {
     assert_eq!(mismatch(&denied, Access::Allowed), Some(true));
     assert_eq!(mismatch(&denied, refused), Some(false));
     assert_eq!(mismatch(&unknown, Access::Allowed), None);
+    let unpaid = Access::Denied(DenyReason::Billing);
+    assert_eq!((mismatch(&allowed, unpaid), mismatch(&denied, unpaid)), (None, Some(false)));
     assert_eq!(mismatch(&allowed, Access::Undetermined(UnknownReason::RateLimited)), None);
 }
 
