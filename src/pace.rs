@@ -111,12 +111,14 @@ pub struct Allowance {
     resting_until: Duration,
 }
 
-const BURST: f64 = 30.0;
+/// Whoami calls that may be made at once.
+pub const WHOAMI_BURST: u32 = 30;
+/// Seconds after which there is one more.
 const EVERY: f64 = 30.0;
 
 impl Default for Allowance {
     fn default() -> Allowance {
-        Allowance { left: BURST, at: Duration::ZERO, resting_until: Duration::ZERO }
+        Allowance { left: f64::from(WHOAMI_BURST), at: Duration::ZERO, resting_until: Duration::ZERO }
     }
 }
 
@@ -132,7 +134,7 @@ impl Allowance {
             return false;
         }
         let passed = now.saturating_sub(self.at).as_secs_f64();
-        self.left = (self.left + passed / EVERY).min(BURST);
+        self.left = (self.left + passed / EVERY).min(f64::from(WHOAMI_BURST));
         self.at = now;
         if self.left >= 1.0 {
             self.left -= 1.0;

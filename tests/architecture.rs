@@ -32,7 +32,7 @@ const ROOMS: &[(&str, Kind, &str)] = &[
 
     ("config",    Core,  "access moment report secret"),
     ("schedule",  Core,  "access config moment"),
-    ("plan",      Core,  "access config moment schedule"),
+    ("plan",      Core,  "access config exchange hub moment pace schedule"), // names each request as it will be sent
     ("pace",      Core,  "access moment"),
     ("hub",       Core,  "access exchange intent moment"), // never secret: what knows the Hub's paths holds no token
     ("compare",   Core,  "access"),

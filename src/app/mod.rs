@@ -23,6 +23,7 @@ use crate::intent::Canary;
 use crate::logging::Scrub;
 use crate::metrics::Metrics;
 use crate::moment::{Moment, Timestamp};
+use crate::plan::quota::Known;
 use crate::probe::{Prober, Settings};
 use crate::report::{Report, Snapshot};
 use crate::round::drive::Driver;
@@ -274,6 +275,38 @@ pub async fn list_canaries(config: &Config) -> Result<Vec<Canary>, Fault> {
     let canaries = store.all_canaries(10_000).await?;
     store.close().await;
     Ok(canaries)
+}
+
+/// What the journal remembers of the tokens and their users, for a plan; and why that is nothing, if it is.
+/// Works beside a running daemon.
+pub async fn remembered(config: &Config) -> (Known, Option<String>) {
+    let nothing =
+        |why: &str| (Known::default(), Some(format!("whose the tokens are is not known yet: {why}")));
+    let store = match open_store(config, store::Mode::Read).await {
+        Ok(store) => store,
+        Err(Fault::Usage(_)) if sqlite_path(config).is_ok_and(|path| !path.exists()) => {
+            return nothing("there is no journal; a first round makes one");
+        }
+        Err(fault) => return nothing(&fault.to_string()),
+    };
+    let kept = store.load(wall_now()).await;
+    store.close().await;
+    match kept {
+        Ok(kept) => (known(kept), None),
+        Err(fault) => nothing(&fault.to_string()),
+    }
+}
+
+fn known(kept: store::Kept) -> Known {
+    let declared = kept
+        .declared
+        .into_iter()
+        .filter_map(|entry| Some((entry.token, (entry.at, serde_json::from_str(&entry.body).ok()?))));
+    Known {
+        declared: declared.collect(),
+        creations: kept.creations.into_iter().map(|creation| creation.owner).collect(),
+        unfinished: kept.canaries.iter().filter(|canary| canary.unfinished()).count(),
+    }
 }
 
 /// A person closes a quarantined canary, by the number that `canaries list` shows.

@@ -11,6 +11,8 @@ mod explain;
 #[cfg(feature = "simulator")]
 mod hub;
 mod matrix;
+mod plan;
+mod plan_table;
 #[cfg(test)]
 #[cfg(feature = "simulator")]
 mod tests;
@@ -97,6 +99,8 @@ enum Command {
         #[command(flatten)]
         config: ConfigArg,
     },
+    /// What a round would ask, call by call, before anything is asked. Needs no network and no secret.
+    Plan(plan::PlanArgs),
     /// The journal of canaries. Exit 0, 1 if something is left, 2 usage or config.
     Canaries(canaries::CanariesArgs),
     /// Everything in one process on an embedded Hub: a token is widened, found, narrowed again.
@@ -195,6 +199,7 @@ fn run(cli: Cli, scrub: Scrub) -> Result<Exit, Fault> {
         Command::Explain(args) => block_on(explain::run(args, scrub)),
         Command::Baseline(args) => block_on(baseline::run(args, scrub, progress)),
         Command::Check { config } => check(&config.config),
+        Command::Plan(args) => block_on(plan::run(args)),
         Command::Canaries(args) => block_on(canaries::run(args, scrub)),
         #[cfg(feature = "simulator")]
         Command::Demo(args) => block_on(demo::run(args, scrub)),

@@ -70,7 +70,7 @@ enum Stage {
 }
 
 /// Pages of a listing that are read in search of a private repository; a sentinel needs none.
-const PAGES: u8 = 5;
+pub const PAGES: u8 = 5;
 
 /// The walk: `next` says what to ask, `hear` takes what came back.
 #[derive(Debug, Clone)]

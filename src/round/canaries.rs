@@ -14,6 +14,7 @@ use crate::hub::routes;
 use crate::hub::visit::{Observer, Sight, Visit};
 use crate::intent::{Canary, CanaryState, Deleter, ShownState};
 use crate::moment::{Moment, Timestamp};
+use crate::plan::calls::VISITS_OF_A_RUN;
 use crate::store::{Breaker, Write};
 
 use super::tokens::TokenState;
@@ -37,6 +38,8 @@ pub(super) struct Live {
     seen: BTreeMap<Credential, Duration>,
     /// It was looked at since the start.
     looked: bool,
+    /// How often, in this process.
+    visits: u32,
     counted_created: bool,
     counted_deleted: bool,
 }
@@ -70,6 +73,7 @@ impl Live {
             visit: None,
             seen: BTreeMap::new(),
             looked: false,
+            visits: 0,
             counted_created: bound,
             counted_deleted: deleted,
         }
@@ -137,6 +141,12 @@ impl Engine {
         }
     }
 
+    /// When it is to be looked at next. In a run that asks once and stops the visits are counted, so that its plan
+    /// holds; what is open after them is left to the journal.
+    fn look_at(&self, live: &Live) -> Option<Timestamp> {
+        live.canary.next_at.filter(|_| !self.mode.one_shot || live.visits < VISITS_OF_A_RUN)
+    }
+
     /// Begins every visit that is due. Says whether any began.
     pub(super) fn tend_canaries(&mut self, now: Moment) -> bool {
         if !self.keys_loaded {
@@ -145,7 +155,7 @@ impl Engine {
         let due: Vec<i64> = self
             .canaries
             .iter()
-            .filter(|(_, live)| !live.busy && live.canary.next_at.is_some_and(|at| at <= now.wall))
+            .filter(|(_, live)| !live.busy && self.look_at(live).is_some_and(|at| at <= now.wall))
             .map(|(id, _)| *id)
             .collect();
         let mut moved = false;
@@ -247,6 +257,7 @@ impl Engine {
         let Some(live) = self.canaries.get_mut(&id) else { return };
         live.busy = false;
         live.looked = true;
+        live.visits = live.visits.saturating_add(1);
         if let Sight::Present(_, who) = &sight {
             live.seen.insert(who.clone(), now.mono);
         }
@@ -340,7 +351,7 @@ impl Engine {
             .canaries
             .values()
             .filter(|live| !live.busy)
-            .filter_map(|live| live.canary.next_at.filter(|at| *at > now.wall).map(mono));
+            .filter_map(|live| self.look_at(live).filter(|at| *at > now.wall).map(mono));
         let waits = self
             .canaries
             .values()
@@ -354,7 +365,7 @@ impl Engine {
     /// Whether a request or a batch of a canary is under way, or something unfinished is due this moment.
     pub(super) fn canaries_busy(&self, now: Moment) -> bool {
         self.canaries.values().any(|live| {
-            let due = live.canary.next_at.is_some_and(|at| at <= now.wall);
+            let due = self.look_at(live).is_some_and(|at| at <= now.wall);
             live.busy || (self.keys_loaded && due && live.canary.unfinished())
         })
     }
@@ -363,7 +374,7 @@ impl Engine {
     pub(super) fn canaries_open(&self, within: Duration, now: Moment) -> bool {
         let until = now.wall + within;
         self.canaries.values().any(|live| {
-            live.busy || (live.canary.unfinished() && live.canary.next_at.is_some_and(|at| at <= until))
+            live.busy || (live.canary.unfinished() && self.look_at(live).is_some_and(|at| at <= until))
         })
     }
 
@@ -376,7 +387,7 @@ impl Engine {
 
     /// Whether anything is to be looked at this moment.
     pub(super) fn canaries_due(&self, now: Moment) -> bool {
-        self.canaries.values().any(|live| live.canary.next_at.is_some_and(|at| at <= now.wall))
+        self.canaries.values().any(|live| self.look_at(live).is_some_and(|at| at <= now.wall))
     }
 
     /// Whether what holds creations back may pass within this round.
@@ -384,7 +395,7 @@ impl Engine {
         let soon = now.wall + Duration::from_secs(12);
         let short = self.config.hub.in_flight_horizon <= Duration::from_secs(10);
         let canaries = self.canaries.values().any(|live| {
-            live.busy || (live.canary.unfinished() && live.canary.next_at.is_some_and(|at| at <= soon))
+            live.busy || (live.canary.unfinished() && self.look_at(live).is_some_and(|at| at <= soon))
         });
         let pauses = self.pauses.values().any(|pause| pause.until > now.wall && pause.until <= soon);
         (short && canaries) || pauses

@@ -8,6 +8,7 @@ use crate::hub::control::{self, Control, ControlWalk, Plan};
 use crate::hub::names;
 use crate::intent::Canary;
 use crate::moment::Moment;
+use crate::plan::calls::CONTROLS_OF_VISITS;
 
 use super::{Engine, Job};
 
@@ -96,11 +97,19 @@ impl Engine {
         match self.controls.get(key) {
             Some(ControlJob::Done(_, at)) if now.mono.saturating_sub(*at) <= FRESH => true,
             Some(ControlJob::Walking(_)) => false,
+            _ if self.mode.one_shot && self.controls_of_visits(key) >= CONTROLS_OF_VISITS => true,
             _ => {
+                *self.visit_controls.entry(key.clone()).or_default() += 1;
                 self.start_control(key);
                 false
             }
         }
+    }
+
+    /// How often a visit asked for this control anew. A run that asks once and stops does so a few times only, and
+    /// then looks without: who has no fresh control sees nothing, and what is open is left to the journal.
+    fn controls_of_visits(&self, key: &ControlKey) -> u32 {
+        self.visit_controls.get(key).copied().unwrap_or(0)
     }
 
     /// Whether "not found" from this token proves that the canary is gone: it is not refused, its whoami is

@@ -8,6 +8,7 @@ mod hub;
 mod ignores;
 mod inventory;
 mod life;
+mod planned;
 mod predicted;
 mod probes;
 mod random;

@@ -11,13 +11,13 @@ use crate::logging::Scrub;
 use super::super::baseline::observe;
 use super::bench::{Bench, agreed};
 
-const DEMO_WORLD: &str = include_str!("../../../config/demo-world.yaml");
+pub const DEMO_WORLD: &str = include_str!("../../../config/demo-world.yaml");
 const DEMO: &str = include_str!("../../../config/demo.yaml");
-const DEMO_SECRETS: [(&str, &str); 2] =
+pub const DEMO_SECRETS: [(&str, &str); 2] =
     [("limited-test-token", "hf_demo_limited"), ("janitor", "hf_demo_janitor")];
 
 /// The demo's config on this bench.
-fn demo() -> String {
+pub fn demo() -> String {
     DEMO.replace("http://127.0.0.1:8099", "HUB")
         .replace("/tmp/scopewatch-demo/state.db", "DIR/state.db")
         .replace("/tmp/scopewatch-demo", "DIR/s")

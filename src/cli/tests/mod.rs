@@ -3,3 +3,4 @@
 mod baseline;
 mod bench;
 mod explain;
+mod plan;

@@ -152,6 +152,10 @@ pub struct Life {
     pub asked: Vec<(Duration, Request)>,
     /// Secrets that are not those of the beginning.
     pub rotated: BTreeMap<TokenName, &'static str>,
+    /// Every request that left.
+    pub sent: Vec<Request>,
+    /// Answers take no time to speak of.
+    pub quick: bool,
     pub skipped: usize,
     pub ended: bool,
     pub events: u64,
@@ -209,6 +213,8 @@ impl Life {
             log: vec![],
             asked: vec![],
             rotated: BTreeMap::new(),
+            sent: vec![],
+            quick: false,
             skipped: 0,
             ended: false,
             events: 0,

@@ -19,7 +19,7 @@ const SEEDS: u64 = 1000;
 /// The horizon of `PLAIN`.
 const H: u64 = 60;
 
-fn trouble(request: &Request, dice: &mut Dice, chance: u64) -> Fate {
+pub fn trouble(request: &Request, dice: &mut Dice, chance: u64) -> Fate {
     if !dice.percent(chance) {
         return Fate::Fine;
     }

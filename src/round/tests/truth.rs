@@ -96,7 +96,8 @@ impl Life {
             return;
         }
         let fate = (self.fate)(&request, &mut self.dice);
-        let takes = Duration::from_millis(5 + self.dice.roll(800));
+        let takes = Duration::from_millis(if self.quick { 1 } else { 5 + self.dice.roll(800) });
+        self.sent.push(request.clone());
         match request.verb {
             Verb::Get => {
                 let outcome = read_fate(fate);
@@ -230,7 +231,10 @@ impl Life {
         for result in &report.results {
             let holder = &self.hub.holders[&result.token];
             let may = match result.permission {
-                Permission::RepoCreate | Permission::JobRead | Permission::JobWrite => holder.creates,
+                Permission::RepoCreate
+                | Permission::JobRead
+                | Permission::JobWrite
+                | Permission::EndpointInfer => holder.creates,
                 Permission::UserWebhooks => false,
                 Permission::OrgMembers if self.hub.open_members => false,
                 Permission::RepoRead => holder.sees,

@@ -1,6 +1,14 @@
-//! Which checks a round asks, and when each may begin.
+//! What a round asks: which checks in which order, and every call of it before it is made.
 //!
-//! The order comes from the checks themselves, never from where they stand in the config file.
+//! The order comes from the checks themselves, never from where they stand in the config file. `calls` lists the
+//! requests with their bounds, `quota` holds them against what the Hub allows each user, `scopes` says what our
+//! own tokens need for it.
+
+pub mod calls;
+pub mod quota;
+pub mod scopes;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
