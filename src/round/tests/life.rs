@@ -152,8 +152,6 @@ pub struct Life {
     pub asked: Vec<(Duration, Request)>,
     /// Secrets that are not those of the beginning.
     pub rotated: BTreeMap<TokenName, &'static str>,
-    /// Every request that left.
-    pub sent: Vec<Request>,
     /// Answers take no time to speak of.
     pub quick: bool,
     pub skipped: usize,
@@ -213,7 +211,6 @@ impl Life {
             log: vec![],
             asked: vec![],
             rotated: BTreeMap::new(),
-            sent: vec![],
             quick: false,
             skipped: 0,
             ended: false,

@@ -148,7 +148,7 @@ fn planned(plan: &CallPlan) -> BTreeMap<Kind, Times> {
 
 fn made(life: &Life) -> BTreeMap<Kind, u32> {
     let mut sums: BTreeMap<Kind, u32> = BTreeMap::new();
-    for request in &life.sent {
+    for (_, request) in &life.asked {
         *sums.entry((request.credential.clone(), request.verb, request.route)).or_default() += 1;
     }
     sums

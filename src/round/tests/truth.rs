@@ -97,7 +97,6 @@ impl Life {
         }
         let fate = (self.fate)(&request, &mut self.dice);
         let takes = Duration::from_millis(if self.quick { 1 } else { 5 + self.dice.roll(800) });
-        self.sent.push(request.clone());
         match request.verb {
             Verb::Get => {
                 let outcome = read_fate(fate);
