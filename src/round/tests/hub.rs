@@ -52,6 +52,8 @@ pub struct Hub {
     pub open_members: bool,
     /// Says yes, or no, to whatever is asked.
     pub says: Option<bool>,
+    /// Its listings have a next page for ever, and nothing private on any.
+    pub endless: bool,
     /// What whoami says of a token, instead of the little it says else.
     pub whoami: BTreeMap<TokenName, Value>,
     /// What the pages of organizations say, by path and query.
@@ -236,6 +238,15 @@ impl Hub {
 
     fn list(&self, kind: RepoType, query: &str, request: &Request) -> Answer {
         let search = query.split_once("search=").map(|(_, name)| name).unwrap_or_default();
+        if self.endless && search.is_empty() {
+            let plural = match kind {
+                RepoType::Model => "models",
+                RepoType::Dataset => "datasets",
+                RepoType::Space => "spaces",
+            };
+            let link = Some(format!("<https://hub.test/api/{plural}?author=acme&cursor=x>; rel=\"next\""));
+            return Answer { link, ..said(200, &json!([])) };
+        }
         let items: Vec<Value> = self
             .repos
             .iter()

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::access::{RepoType, TokenName};
 use crate::config::Config;
 use crate::exchange::{Credential, Verb};
-use crate::plan::calls::{CallPlan, Scope, Times, calls};
+use crate::plan::calls::{CONTROLS_OF_VISITS, CallPlan, Scope, Times, VISITS_OF_A_RUN, calls};
 use crate::round::{Event, Mode};
 use crate::schedule::Classes;
 
@@ -213,6 +213,7 @@ fn whatever_happens_no_call_is_made_that_was_not_planned() {
             let token = TokenName::new(if dice.percent(50) { "janitor" } else { "t0" });
             life.hub.holders.get_mut(&token).expect("a holder").dead = true;
         }
+        life.hub.endless = dice.percent(20);
         audit(&mut life, &[]);
         within(&plan, &life, &format!("seed {seed}\n{}", case.text));
     }
@@ -242,4 +243,62 @@ fn a_canary_that_never_comes_to_rest_ends_with_its_visits() {
         within(&plan, &life, &format!("{verb} {fate:?}\n{}", case.text));
         assert!(!life.hub.left().is_empty() || verb == Verb::Post, "it was left to the journal");
     }
+}
+
+/// Two users' canaries that never come to rest, in a run that a third user's many tokens make long.
+fn long_run(horizon: &str, verb: Verb, fate: Fate) -> (CallPlan, Life) {
+    let mut text = format!(
+        "hub: {{ endpoint: \"http://127.0.0.1:9\", in_flight_horizon: {horizon}, quota_share: 1 }}
+organizations: [{{ name: acme, janitor: janitor, max_creations_per_day: 10000 }}]
+expectations: {{ all: [{{ permission: repo.create, access: denied }}, {{ permission: repo.create, type: dataset, access: denied }}] }}
+tokens:
+  - {{ name: janitor, organization: acme, secret: {{ env: J }} }}\n"
+    );
+    let mut names = vec!["a-stuck".to_owned(), "m-stuck".to_owned()];
+    names.extend((0..200).map(|number| format!("t{:03}", number)));
+    for name in &names {
+        let _ =
+            writeln!(text, "  - {{ name: {name}, organization: acme, secret: {{ env: T }}, expect: [all] }}");
+    }
+    let config = configured(&text);
+    let plan = calls(&config, Scope { due: Classes::ALL, only: &[], read_only: false });
+    let mut life = Life::new(config, Mode { read_only: false, one_shot: true }, 1);
+    life.hub.furnish("acme/known", life.wall());
+    for name in &names {
+        let stuck = name.ends_with("stuck");
+        let user = if *name == names[0] {
+            "bob"
+        } else if stuck {
+            "dora"
+        } else {
+            "carl"
+        };
+        let holder = Holder { user, role: "write", creates: stuck, sees: false, deletes: stuck, dead: false };
+        life.hub.holders.insert(TokenName::new(name), holder);
+    }
+    let admin =
+        Holder { user: "alice", role: "admin", creates: false, sees: true, deletes: true, dead: false };
+    life.hub.holders.insert(TokenName::new("janitor"), admin);
+    life.slow_write = Duration::from_secs(6);
+    life.fate = Box::new(move |request, _| {
+        let stuck = matches!(&request.credential, Credential::Token(who) if who.as_str().ends_with("stuck"));
+        let stuck = stuck || request.credential == Credential::Token(TokenName::new("janitor"));
+        if request.verb == verb && stuck { fate } else { Fate::Fine }
+    });
+    (plan, life)
+}
+
+#[test]
+fn a_long_run_keeps_to_its_bounds_too() {
+    let janitor = Credential::Token(TokenName::new("janitor"));
+    let (plan, mut life) = long_run("1s", Verb::Delete, Fate::LostTimeout);
+    audit(&mut life, &[]);
+    within(&plan, &life, "deletions are lost");
+    let looks = made(&life)[&(janitor.clone(), Verb::Get, "/api/{type}/{namespace}/{repo}/commits/{rev}")];
+    assert_eq!(looks, 2 * VISITS_OF_A_RUN, "both were visited as often as may be, in {:?}", life.now);
+    let (plan, mut life) = long_run("900s", Verb::Post, Fate::LostTimeout);
+    audit(&mut life, &[]);
+    within(&plan, &life, "creations are lost");
+    let walks = made(&life)[&(janitor, Verb::Get, "/api/organizations/{name}/overview")];
+    assert_eq!(walks, 1 + CONTROLS_OF_VISITS, "it was asked for as often as may be, in {:?}", life.now);
 }
