@@ -95,6 +95,7 @@ fn title(part: Part) -> &'static str {
         Part::Control => "controls: whether an answer of this round can mean anything",
         Part::Check | Part::Canary => "checks",
         Part::Proof => "proofs: what an answer must be accompanied by",
+        Part::Inventory => "the organization's own list of its tokens",
     }
 }
 
@@ -105,7 +106,7 @@ fn steps(text: &mut String, plan: &Plan) -> Result {
     let width = usual.clone().map(|step| who(step).chars().count()).max().unwrap_or(0);
     let path = usual.map(|step| shown(step).chars().count()).max().unwrap_or(0);
     let (mut before, mut place) = ("", 0);
-    for group in steps.chunk_by(|one, next| same_group(one, next)) {
+    for group in steps.chunk_by(same_group) {
         let Some(first) = group.first() else { continue };
         if title(first.part) != before {
             before = title(first.part);
@@ -154,6 +155,7 @@ fn more(group: &[Step]) -> String {
             "that prove it ours, delete it and see it gone, should it be made".to_owned()
         }
         Part::Proof => "should an answer be another than the expected".to_owned(),
+        Part::Inventory => "where there are many pages, or service accounts".to_owned(),
     }
 }
 
@@ -275,10 +277,10 @@ fn own_tokens(text: &mut String, own: &[Own]) -> Result {
         )?;
         for need in &one.needs {
             let doubt = if need.confirmed { "" } else { " (no document confirms that this is the word)" };
-            writeln!(text, "      {:18} on org:{}: {}{doubt}", need.permission, one.organization, need.why)?;
+            writeln!(text, "      {:24} on org:{}: {}{doubt}", need.permission, one.organization, need.why)?;
         }
-        writeln!(text, "      its user's role    {}", one.role)?;
-        writeln!(text, "      to make such a one {}", one.link)?;
+        writeln!(text, "      its user's role          {}", one.role)?;
+        writeln!(text, "      to make such a one       {}", one.link)?;
         match one.known {
             None => writeln!(text, "      {}", painted(DIM, "what it has is not known yet"))?,
             Some(at) if one.more.is_empty() && one.lacks.is_empty() => {

@@ -70,9 +70,9 @@ pub enum Unread {
 }
 
 /// Pages of one list, at most.
-const PAGES: u32 = 100;
+pub const PAGES: u32 = 100;
 /// Service accounts whose tokens are read, at most.
-const ACCOUNTS: usize = 50;
+pub const ACCOUNTS: u32 = 50;
 
 #[derive(Debug, Clone, PartialEq)]
 enum Stage {
@@ -150,7 +150,9 @@ impl InventoryWalk {
                     Err(why) => return self.listed.accounts = Err(why),
                 }
                 match following(exchange, &request, page) {
-                    Ok(None) if self.accounts.len() > ACCOUNTS => self.listed.accounts = Err(Unread::Long),
+                    Ok(None) if self.accounts.len() > ACCOUNTS as usize => {
+                        self.listed.accounts = Err(Unread::Long)
+                    }
                     Ok(None) => self.next_account(0),
                     Ok(Some(next)) => self.stage = Stage::Accounts(next, page + 1),
                     Err(why) => self.listed.accounts = Err(why),

@@ -11,6 +11,7 @@ use crate::access::{Check, CheckKey, Expected, Method, RepoName, RepoType, Targe
 use crate::config::{Config, Organization};
 use crate::exchange::{Credential, Request, Verb};
 use crate::hub::control::PAGES;
+use crate::hub::inventory;
 use crate::hub::probes::{self, Control};
 use crate::hub::routes;
 use crate::pace::WHOAMI_BURST;
@@ -37,6 +38,8 @@ pub enum Part {
     Proof,
     /// Looking at a canary, deleting it, seeing that it is gone.
     Canary,
+    /// Which tokens the organization has.
+    Inventory,
 }
 
 impl Part {
@@ -48,6 +51,7 @@ impl Part {
             Part::Check => "check",
             Part::Proof => "proof",
             Part::Canary => "canary",
+            Part::Inventory => "inventory",
         }
     }
 }
@@ -180,6 +184,10 @@ pub fn calls(config: &Config, scope: Scope<'_>) -> CallPlan {
     writer.declared(&checks, scope);
     writer.controls(&checks, scope.read_only);
     writer.checks(&checks, scope.read_only);
+    // Who asks about some tokens only draws no conclusion about the organization.
+    if scope.due.declared && scope.only.is_empty() {
+        writer.inventories();
+    }
     writer.plan
 }
 
@@ -328,6 +336,25 @@ impl Writer<'_> {
         let names = |check: &Check| matches!(&check.target, Target::Create { group: Some(_), .. });
         let of_it = self.config.tokens.iter().filter(|token| token.organization == organization);
         of_it.flat_map(|token| &token.checks).any(names)
+    }
+
+    fn inventories(&mut self) {
+        let first = self.plan.steps.len();
+        for organization in &self.config.organizations {
+            let Some(reader) = &organization.inventory else { continue };
+            let (name, who) = (&organization.name, || Credential::Token(reader.clone()));
+            let once = |at_most| Times { usual: 1, at_most };
+            let part = Part::Inventory;
+            let request = routes::organization_tokens(name, who());
+            self.step(part, request, once(inventory::PAGES), "the organization's tokens");
+            let request = routes::service_accounts(name, who());
+            self.step(part, request, once(inventory::PAGES), "its service accounts");
+            let request = routes::service_account(name, "xxxxx", who());
+            self.step(part, request, Times::never_but(inventory::ACCOUNTS), "the tokens of each of them");
+            for step in self.plan.steps.iter_mut().skip(first).filter(|step| step.organization.is_none()) {
+                step.organization = Some(name.clone());
+            }
+        }
     }
 
     fn checks(&mut self, checks: &[Check], read_only: bool) {

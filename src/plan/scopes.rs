@@ -47,44 +47,62 @@ pub struct Own {
     pub lacks: Vec<&'static str>,
 }
 
-/// The janitors of the organizations that this round touches.
+/// The janitors of the organizations that this round touches, and the readers of their inventories.
 pub fn own_tokens(config: &Config, round: &CallPlan, known: &Known) -> Vec<Own> {
     let mut all: Vec<Own> = Vec::new();
     for organization in &config.organizations {
-        let Some(janitor) = &organization.janitor else { continue };
-        let who = Credential::Token(janitor.clone());
-        let of_it = |step: &&Step| {
-            // What it is asked as a token under audit needs nothing: that is the question.
-            let asked =
-                step.check.as_ref().is_some_and(|key| key.token == *janitor) && step.part == Part::Check;
-            step.who == who && !asked && step.organization.as_ref() == Some(&organization.name)
-        };
-        let steps: Vec<&Step> = round.steps.iter().filter(of_it).collect();
-        if steps.is_empty() {
-            continue;
+        let (janitor, reader) = (organization.janitor.as_ref(), organization.inventory.as_ref());
+        let both: BTreeSet<&TokenName> = janitor.into_iter().chain(reader).collect();
+        for token in both {
+            let purpose = match (janitor == Some(token), reader == Some(token)) {
+                (true, true) => "janitor and reader of the inventory",
+                (true, false) => "janitor",
+                _ => "reader of the inventory",
+            };
+            all.extend(own_token(config, round, known, (token, &organization.name, purpose)));
         }
-        let needs = needs(&steps);
-        let declared = known.declared.get(janitor);
-        let mut own = Own {
-            token: janitor.clone(),
-            organization: organization.name.clone(),
-            purpose: "janitor",
-            role: role(&steps),
-            link: link(&config.hub.endpoint, &organization.name, &needs),
-            known: declared.map(|(at, _)| *at),
-            more: Vec::new(),
-            lacks: Vec::new(),
-            needs,
-        };
-        if let Some((_, declared)) = declared {
-            weigh(&mut own, config, declared);
-        }
-        all.push(own);
     }
     all
 }
 
+fn own_token(
+    config: &Config,
+    round: &CallPlan,
+    known: &Known,
+    (token, organization, purpose): (&TokenName, &str, &'static str),
+) -> Option<Own> {
+    let who = Credential::Token(token.clone());
+    let of_it = |step: &&Step| {
+        // What it is asked as a token under audit needs nothing: that is the question.
+        let asked = step.check.as_ref().is_some_and(|key| key.token == *token) && step.part == Part::Check;
+        step.who == who && !asked && step.organization.as_deref() == Some(organization)
+    };
+    let steps: Vec<&Step> = round.steps.iter().filter(of_it).collect();
+    if steps.is_empty() {
+        return None;
+    }
+    let needs = needs(&steps);
+    let declared = known.declared.get(token);
+    let mut own = Own {
+        token: token.clone(),
+        organization: organization.to_owned(),
+        purpose,
+        role: role(&steps),
+        link: link(&config.hub.endpoint, organization, &needs),
+        known: declared.map(|(at, _)| *at),
+        more: Vec::new(),
+        lacks: Vec::new(),
+        needs,
+    };
+    if let Some((_, declared)) = declared {
+        weigh(&mut own, config, declared);
+    }
+    Some(own)
+}
+
 const GROUPS: &str = "/api/organizations/{name}/resource-groups";
+const TOKENS: &str = "/api/organizations/{name}/settings/tokens";
+const ACCOUNTS: &str = "/api/organizations/{name}/service-accounts";
 
 fn needs(steps: &[&Step]) -> Vec<Need> {
     let deletes = steps.iter().any(|step| step.verb == Verb::Delete);
@@ -105,12 +123,24 @@ fn needs(steps: &[&Step]) -> Vec<Need> {
             confirmed: true,
         });
     }
-    if groups {
+    let lists = steps.iter().any(|step| step.route == TOKENS);
+    if groups || lists {
+        // The documents name the right to manage groups, not the one to list them, and none for the list of
+        // tokens: UNCONFIRMED.
+        let why = match (groups, lists) {
+            (true, false) => "it looks up the ids of the resource groups that checks name",
+            (false, _) => "it lists the organization's tokens",
+            (true, true) => {
+                "it looks up the ids of the resource groups that checks name, and lists the organization's tokens"
+            }
+        };
+        needs.push(Need { permission: "org.read", why, confirmed: false });
+    }
+    if steps.iter().any(|step| step.part == Part::Inventory && step.route == ACCOUNTS) {
         needs.push(Need {
-            permission: "org.read",
-            why: "it looks up the ids of the resource groups that checks name",
-            // The documents name the right to manage groups, not the one to list them: UNCONFIRMED.
-            confirmed: false,
+            permission: "org.serviceAccounts.read",
+            why: "it lists the service accounts and their tokens",
+            confirmed: true,
         });
     }
     needs
@@ -119,6 +149,8 @@ fn needs(steps: &[&Step]) -> Vec<Need> {
 fn role(steps: &[&Step]) -> &'static str {
     if steps.iter().any(|step| step.route == GROUPS) {
         "admin: what is private in a resource group is seen by its members and by admins"
+    } else if steps.iter().any(|step| step.route == TOKENS) {
+        "admin: whose tokens an organization has is its admins' to know"
     } else if steps.iter().any(|step| step.verb == Verb::Delete) {
         "write: who may only read deletes nothing"
     } else {
@@ -128,7 +160,13 @@ fn role(steps: &[&Step]) -> &'static str {
 
 /// What covers a permission: itself, or a wider one.
 fn covers(have: &str, need: &str) -> bool {
-    have == need || matches!((have, need), ("repo.write", "repo.content.read") | ("org.write", "org.read"))
+    have == need
+        || matches!(
+            (have, need),
+            ("repo.write", "repo.content.read")
+                | ("org.write", "org.read")
+                | ("org.serviceAccounts.write", "org.serviceAccounts.read")
+        )
 }
 
 fn weigh(own: &mut Own, config: &Config, declared: &Declared) {
@@ -162,11 +200,12 @@ fn weigh(own: &mut Own, config: &Config, declared: &Declared) {
     let elsewhere: BTreeSet<&str> = config
         .organizations
         .iter()
-        .filter(|o| o.name != own.organization && o.janitor.as_ref() == Some(&own.token))
+        .filter(|o| [&o.janitor, &o.inventory].iter().any(|ours| ours.as_ref() == Some(&own.token)))
+        .filter(|o| o.name != own.organization)
         .map(|o| o.name.as_str())
         .collect();
     for scope in &declared.scopes {
-        // What it needs as the janitor of another organization is weighed there.
+        // What it needs in another organization is weighed there.
         if scope.kind == "org" && scope.name.as_deref().is_some_and(|name| elsewhere.contains(name)) {
             continue;
         }

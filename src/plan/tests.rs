@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use super::calls::{Bucket, Part, Scope, Times, calls};
-use super::quota::{Budget, FREE_QUOTA, HUB_CREATIONS_A_DAY, Known, Source, budget, called};
+use super::quota::{Budget, FREE_QUOTA, HUB_CREATIONS_A_DAY, Known, Source, User, budget, called};
 use super::scopes::{Own, own_tokens};
 use super::*;
 use crate::config::{Disk, Source as Text, parse};
@@ -40,9 +40,10 @@ const HEAD: &str =
 /// A config of these tokens in acme, with a janitor.
 fn acme(tokens: &str) -> Config {
     read(&format!(
-        "{HEAD}organizations: [{{ name: acme, janitor: janitor, max_creations_per_day: 200 }}]
+        "{HEAD}organizations: [{{ name: acme, janitor: janitor, inventory: reader, max_creations_per_day: 200 }}]
 tokens:
   - {{ name: janitor, organization: acme, secret: {{ env: J }} }}
+  - {{ name: reader, organization: acme, secret: {{ env: R }} }}
 {tokens}"
     ))
 }
@@ -91,6 +92,7 @@ fn tokens_of_one_user_share_everything() {
     let seen: Vec<_> = made
         .users
         .iter()
+        .filter(|user| called(user) != "the user of 'reader'")
         .map(|user| (called(user), user.tokens.len(), user.quota, user.allowed, user.creations.usual))
         .collect();
     assert_eq!(
@@ -102,7 +104,8 @@ fn tokens_of_one_user_share_everything() {
             ("whoever has no token".to_owned(), 0, 500, 50, 0),
         ]
     );
-    assert_eq!(made.users[1].source, Some(Source::Whoami(now())));
+    let svc = made.users.iter().find(|user| called(user) == "svc").expect("svc");
+    assert_eq!(svc.source, Some(Source::Whoami(now())));
     // What all pay is what is asked.
     let sum = made.users.iter().fold(Times::default(), |sum, user| sum.and(user.round));
     assert_eq!(sum, made.round.times());
@@ -113,7 +116,8 @@ fn tokens_of_one_user_share_everything() {
 fn a_pin_says_whose_a_token_is_until_whoami_does() {
     let pinned = "  - { name: a, organization: acme, secret: { env: T }, declared: { user: svc }, expect: [{ permission: job.read, access: denied }] }\n";
     let config = acme(pinned);
-    let user = |known: &Known| whole(&config, known).users[1].clone();
+    let mine = |user: &&User| user.tokens.contains(&TokenName::new("a"));
+    let user = |known: &Known| whole(&config, known).users.iter().find(mine).cloned().expect("its user");
     assert_eq!(
         (called(&user(&Known::default())), user(&Known::default()).source),
         ("svc".into(), Some(Source::Pin))
@@ -173,7 +177,7 @@ fn what_does_not_fit_is_said_with_what_would() {
     let crowd: String =
         (0..40).map(|n| token(&format!("t{n}"), "{ permission: job.read, access: denied }")).collect();
     let words = said(&acme(&crowd), &Known::default());
-    assert!(words.contains("whoami of 11 tokens waits"), "{words}");
+    assert!(words.contains("whoami of 12 tokens waits"), "{words}");
 }
 
 #[test]
@@ -208,8 +212,7 @@ fn the_parts_stand_in_the_order_in_which_they_are_asked() {
 fn own(config: &Config, declared: Option<Declared>) -> Own {
     let known = declared.map(|declared| knowing(&[("janitor", declared)])).unwrap_or_default();
     let all = own_tokens(config, &whole(config, &known).round, &known);
-    let [own] = all.as_slice() else { panic!("one janitor, not {all:?}") };
-    own.clone()
+    all.into_iter().find(|own| own.token.as_str() == "janitor").expect("a janitor")
 }
 
 fn granted(kind: &str, name: &str, permissions: &[&str]) -> Granted {
@@ -241,10 +244,38 @@ fn our_own_token_needs_what_the_round_asks_with_it() {
         acme(&token("a", "{ permission: repo.create, method: sentinel, sentinel: acme/x, access: denied }"));
     assert_eq!(needs(&trying), ["repo.content.read"], "on a sentinel nothing is made that would be deleted");
     let read_only = budget(&creating, &[], true, &Known::default(), now());
-    let own = own_tokens(&creating, &read_only.round, &Known::default());
-    assert_eq!(own[0].needs[0].permission, "repo.content.read", "under --read-only nothing is deleted");
+    let ours = own_tokens(&creating, &read_only.round, &Known::default());
+    assert_eq!(ours[0].needs[0].permission, "repo.content.read", "under --read-only nothing is deleted");
+    let some = calls(
+        &creating,
+        Scope { due: Classes { declared: false, ..Classes::ALL }, only: &[], read_only: false },
+    );
+    assert_eq!(
+        own_tokens(&creating, &some, &Known::default()).len(),
+        1,
+        "the inventory is read with whoami only"
+    );
     let nothing = acme("");
-    assert_eq!(own_tokens(&nothing, &whole(&nothing, &Known::default()).round, &Known::default()), []);
+    let idle = own_tokens(&nothing, &whole(&nothing, &Known::default()).round, &Known::default());
+    let [reader] = idle.as_slice() else { panic!("a janitor of nothing needs nothing: {idle:?}") };
+    let needs: Vec<_> = reader.needs.iter().map(|need| (need.permission, need.confirmed)).collect();
+    assert_eq!(needs, [("org.read", false), ("org.serviceAccounts.read", true)]);
+    assert_eq!((reader.token.as_str(), reader.purpose), ("reader", "reader of the inventory"));
+    assert!(reader.role.starts_with("admin"));
+    let both = own(
+        &read("organizations: [{ name: acme, janitor: janitor }]
+tokens:
+  - { name: janitor, organization: acme, secret: { env: J } }
+  - { name: a, organization: acme, secret: { env: T }, expect: [{ permission: repo.create, access: denied }] }"),
+        None,
+    );
+    let needs: Vec<_> = both.needs.iter().map(|need| need.permission).collect();
+    assert_eq!(
+        needs,
+        ["repo.write", "org.read", "org.serviceAccounts.read"],
+        "without a reader the janitor reads"
+    );
+    assert_eq!(both.purpose, "janitor and reader of the inventory");
 }
 
 #[test]
@@ -293,15 +324,17 @@ tokens:
 
 #[test]
 fn a_janitor_of_two_is_weighed_for_each() {
-    let text = "organizations: [{ name: acme, janitor: janitor }, { name: beta, janitor: janitor }]
+    let text = "organizations: [{ name: acme, janitor: janitor, inventory: r }, { name: beta, janitor: janitor, inventory: r }]
 tokens:
   - { name: janitor, organization: acme, secret: { env: J } }
   - { name: a, organization: acme, secret: { env: T }, expect: [{ permission: repo.create, access: denied }] }
+  - { name: r, organization: acme, secret: { env: R } }
   - { name: b, organization: beta, secret: { env: T }, expect: [{ permission: repo.read, repo: beta/x, access: denied }] }";
     let config = read(text);
     let scopes = vec![granted("org", "acme", &["repo.write"]), granted("org", "beta", &["repo.write"])];
     let known = knowing(&[("janitor", Declared { scopes, ..whoami("alice", None) })]);
     let own = own_tokens(&config, &whole(&config, &known).round, &known);
-    let more: Vec<_> = own.iter().map(|own| (own.organization.as_str(), own.more.join(" "))).collect();
+    let janitors = own.iter().filter(|own| own.token.as_str() == "janitor");
+    let more: Vec<_> = janitors.map(|own| (own.organization.as_str(), own.more.join(" "))).collect();
     assert_eq!(more, [("acme", String::new()), ("beta", "org:beta: repo.write".to_owned())]);
 }

@@ -53,10 +53,11 @@ fn case(dice: &mut Dice, true_to: bool) -> Case {
         1 + dice.roll(5)
     );
     let janitor_key = if janitor { ", janitor: janitor" } else { "" };
+    let reader_key = if dice.percent(30) { ", inventory: t0" } else { "" };
     let sentinel_key = if sentinel { ", sentinel: acme/alone" } else { "" };
     let _ = writeln!(
         text,
-        "organizations: [{{ name: acme{janitor_key}{sentinel_key} }}]\ntokens:\n  - {{ name: janitor, organization: acme, secret: {{ env: J }} }}"
+        "organizations: [{{ name: acme{janitor_key}{reader_key}{sentinel_key} }}]\ntokens:\n  - {{ name: janitor, organization: acme, secret: {{ env: J }} }}"
     );
     let admin =
         Holder { user: "alice", role: "admin", creates: true, sees: true, deletes: true, dead: false };
