@@ -189,7 +189,7 @@ impl<'a> Case<'a> {
                 format!("new {kind}s in the resource group {group} of {}", self.namespace)
             }
             Target::Whole if self.concerns_user() => "the user's own settings".to_owned(),
-            Target::Whole => format!("the organization {}", self.namespace),
+            Target::Whole => format!("{} in {}", self.permission, self.namespace),
         }
     }
 }
