@@ -123,6 +123,8 @@ impl Row {
             Ok(answer) => answer,
         };
         let about_repo = matches!(self.ask, Ask::Repo(_));
+        // An organization's restrictions are no reason why the user's own settings are closed.
+        let restrictions = if matches!(self.ask, Ask::User(_)) { &[] } else { restrictions };
         match (answer.status, envelope(answer)) {
             (200..=299, None) if (self.granted)(answer) => (ProbeRow::Granted, Access::Allowed),
             (200..=299, _) => (ProbeRow::OddSuccess, unknown(UnknownReason::Unrecognized)),
@@ -168,6 +170,19 @@ fn describes(answer: &Answer, field: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_organizations_restrictions_explain_what_is_refused_in_it_and_not_the_users_own() {
+        let body = r#"{"error":"You don't have the required permissions"}"#.to_owned();
+        let refused =
+            Answer { status: 403, content_type: "application/json".into(), body, ..Answer::default() };
+        for row in ROWS {
+            let own = matches!(row.ask, Ask::User(_));
+            let why = if own { DenyReason::Scope } else { DenyReason::Sso };
+            let found = row.read(&Ok(refused.clone()), &["sso".to_owned()]);
+            assert_eq!(found, Access::Denied(why), "{}", row.permission);
+        }
+    }
 
     #[test]
     fn every_permission_but_creating_has_one_row_whose_request_is_on_the_list() {
