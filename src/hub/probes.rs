@@ -140,10 +140,11 @@ impl Row {
     }
 }
 
-/// `OK` is what auth-check says, and the whole of it; some stacks send the status line alone.
+/// `OK` is what auth-check says, and the whole of it. An empty success is nobody's word: a body may get lost on
+/// the way, and whatever stands in between may answer so.
 fn says_ok(answer: &Answer) -> bool {
     let text = answer.body.trim().trim_matches('"');
-    answer.content_type != "text/html" && (text.is_empty() || text.eq_ignore_ascii_case("ok"))
+    answer.content_type != "text/html" && text.eq_ignore_ascii_case("ok")
 }
 
 /// `{namespace: {name}, user: {name}}`; with status 207 also the patterns to which the token is limited.
