@@ -49,7 +49,7 @@ const ROOMS: &[(&str, Kind, &str)] = &[
     ("logging",   Edge,  "access secret"),
 
     ("round",     Shell, "access exchange intent moment report secret \
-                          config schedule plan pace hub compare alert probe store"),
+                          config schedule plan pace hub compare alert explain probe store"),
     ("app",       Shell, "access exchange intent moment report secret config schedule plan pace hub compare alert \
                           probe store metrics notify serve logging round"),
     ("cli",       Shell, "access exchange intent moment report secret config schedule plan pace hub compare alert \

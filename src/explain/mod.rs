@@ -89,7 +89,7 @@ pub fn explain(facts: &Facts<'_>) -> String {
 
 fn head(text: &mut String, facts: &Facts<'_>, prediction: Option<&Prediction>) -> std::fmt::Result {
     let check = facts.check;
-    writeln!(text, "May '{}' {}?\n", check.token, question(check))?;
+    writeln!(text, "May '{}' {}?\n", check.token, deed(check))?;
     let expected = if facts.expected {
         format!("{}{}", check.expected, stated(check.stated.as_ref()))
     } else {
@@ -126,22 +126,35 @@ fn stated(place: Option<&Stated>) -> String {
     place.map(|at| format!("  ({}:{})", at.file, at.line)).unwrap_or_default()
 }
 
-/// What the check asks, as the end of a question.
-fn question(check: &Check) -> String {
+/// What the check asks, as part of a sentence: "create a model in 'acme'".
+pub fn deed(check: &Check) -> String {
     let organization = &check.organization;
     match (check.permission, &check.target) {
         (Permission::RepoCreate, Target::Create { kind, group: None }) => {
             format!("create a {kind} in '{organization}'")
         }
         (Permission::RepoCreate, Target::Create { kind, group: Some(group) }) => {
-            format!("create a {kind} in the resource group '{group}' of '{organization}'")
+            format!("create a {kind} in resource group '{group}' of '{organization}'")
         }
         (Permission::RepoRead, target) => format!("read '{target}'"),
         (Permission::RepoWrite, target) => format!("write to '{target}'"),
-        (Permission::UserWebhooks | Permission::UserBilling, _) => {
-            format!("do {} for its own user", check.permission)
+        (Permission::JobRead, _) => format!("see the jobs of '{organization}'"),
+        (Permission::JobWrite, _) => format!("run jobs in '{organization}'"),
+        (Permission::EndpointRead, _) => format!("see the inference endpoints of '{organization}'"),
+        (Permission::EndpointWrite, _) => format!("manage the inference endpoints of '{organization}'"),
+        (Permission::EndpointInfer, _) => format!("call the inference endpoints of '{organization}'"),
+        (Permission::OrgMembers, _) => format!("list the members of '{organization}'"),
+        (Permission::OrgRepositories, _) => format!("list all repositories of '{organization}'"),
+        (Permission::OrgAuditLog, _) => format!("read the audit log of '{organization}'"),
+        (Permission::OrgBilling, _) => format!("read the billing of '{organization}'"),
+        (Permission::OrgServiceAccounts, _) => format!("list the service accounts of '{organization}'"),
+        (Permission::OrgNetworkSecurity, _) => {
+            format!("read the network security settings of '{organization}'")
         }
-        (permission, _) => format!("do {permission} in '{organization}'"),
+        (Permission::OrgResourceGroups, _) => format!("list resource groups of '{organization}'"),
+        (Permission::UserWebhooks, _) => "read the webhooks of its user".to_owned(),
+        (Permission::UserBilling, _) => "read the billing of its user".to_owned(),
+        (permission, _) => format!("use {permission} on '{organization}'"),
     }
 }
 

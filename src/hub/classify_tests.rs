@@ -235,8 +235,7 @@ fn every_probe_grants_its_own_shape_and_no_other() {
         }
         let limited =
             r#"{"namespace":{"name":"acme"},"user":{"name":"bob"},"patternRestrictions":["gpt2-*"]}"#;
-        let endpoint =
-            row.permission.as_str().starts_with("endpoint.") || row.permission.as_str().starts_with("job.");
+        let endpoint = row.permission.as_str().starts_with("endpoint.");
         assert_eq!(row.read(&json_said(207, limited), &[]) == Access::Allowed, endpoint);
         assert_ne!(row.read(&json_said(207, place), &[]), Access::Allowed);
     }

@@ -9,7 +9,7 @@ use crate::access::{Check, Permission, Target};
 
 use super::pin::{Pinned, entity_of};
 use super::shown::{quoted, shown};
-use super::vocabulary::word_of;
+use super::vocabulary::{ENTITIES, word_of};
 use super::whoami::{Declared, Scope};
 
 /// What the daemon itself needs a token for; nobody has to expect that of it.
@@ -32,20 +32,6 @@ pub struct Watched<'a> {
 
 /// Roles of a token that are known (OpenAPI).
 const ROLES: &[&str] = &["read", "write", "god", "fineGrained"];
-/// Types of entity that are known (OpenAPI).
-const KINDS: &[&str] = &[
-    "dataset",
-    "model",
-    "space",
-    "bucket",
-    "kernel",
-    "collection",
-    "org",
-    "user",
-    "resource-group",
-    "oauth-app",
-];
-
 /// Declared here, and neither checked nor pinned: `PERMISSION on 'ENTITY'`, each once.
 pub fn unchecked(declared: &Declared, watched: &Watched<'_>) -> Vec<String> {
     let mut told = Vec::new();
@@ -72,7 +58,7 @@ pub fn unheard(declared: &Declared, pinned: &Pinned<'_>) -> Vec<String> {
         told.push(format!("token role {}", quoted(role)));
     }
     for scope in &declared.scopes {
-        if !scope.kind.is_empty() && !KINDS.contains(&scope.kind.as_str()) {
+        if !scope.kind.is_empty() && !ENTITIES.contains(&scope.kind.as_str()) {
             told.push(format!("type of entity {}", quoted(&scope.kind)));
         }
         for permission in &scope.permissions {

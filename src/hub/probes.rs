@@ -51,8 +51,8 @@ pub enum Control {
 pub const ROWS: &[Row] = &[
     row(Permission::RepoRead, Ask::Repo(routes::auth_check), says_ok, Control::Target, "huggingface_hub, auth_check"),
     row(Permission::RepoWrite, Ask::Repo(routes::auth_check_write), says_ok, Control::Target, "huggingface_hub, auth_check(write=True)"),
-    row(Permission::JobRead, Ask::Organization(|o, who| routes::jobs_auth_check(o, "read", who)), names_place, Control::Round, "OpenAPI"),
-    row(Permission::JobWrite, Ask::Organization(|o, who| routes::jobs_auth_check(o, "write", who)), names_place, Control::Round, "OpenAPI"),
+    row(Permission::JobRead, Ask::Organization(|o, who| routes::jobs_auth_check(o, "read", who)), |a| a.status != 207 && names_place(a), Control::Round, "OpenAPI"),
+    row(Permission::JobWrite, Ask::Organization(|o, who| routes::jobs_auth_check(o, "write", who)), |a| a.status != 207 && names_place(a), Control::Round, "OpenAPI"),
     row(Permission::EndpointRead, Ask::Organization(|o, who| routes::endpoints_auth_check(o, "read", who)), names_place, Control::Round, "OpenAPI"),
     row(Permission::EndpointWrite, Ask::Organization(|o, who| routes::endpoints_auth_check(o, "write", who)), names_place, Control::Round, "OpenAPI"),
     row(Permission::EndpointInfer, Ask::Organization(|o, who| routes::endpoints_auth_check(o, "infer", who)), names_place, Control::Round, "OpenAPI"),
@@ -147,7 +147,8 @@ fn says_ok(answer: &Answer) -> bool {
     answer.content_type != "text/html" && text.eq_ignore_ascii_case("ok")
 }
 
-/// `{namespace: {name}, user: {name}}`; with status 207 also the patterns to which the token is limited.
+/// `{namespace: {name}, user: {name}}`; with status 207, which only endpoints have, also the patterns to which the
+/// token is limited.
 fn names_place(answer: &Answer) -> bool {
     let Some(body) = json(answer) else { return false };
     let named = |field: &str| body.get(field).and_then(|of| of.get("name")).is_some_and(Value::is_string);

@@ -49,8 +49,9 @@ fn get(route: &'static str, path: String, credential: Credential) -> Request {
     Request { verb: Verb::Get, route, path, body: None, credential }
 }
 
-/// Letters, digits, `-`, `_`, `.` stay; all else is percent-encoded, so that a name cannot change the path.
-fn segment(text: &str) -> String {
+/// Letters, digits, `-`, `_`, `.` stay; all else is percent-encoded, so that a name changes neither a path nor a
+/// query that it becomes part of.
+pub(super) fn segment(text: &str) -> String {
     text.bytes()
         .map(|b| match b {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => char::from(b).to_string(),

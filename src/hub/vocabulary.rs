@@ -74,6 +74,20 @@ pub const WORDS: &[Word] = &[
     word("sql-console.embed.write", Seen::Listed, &[]),
 ];
 
+/// The types of entity that a scope is known to be about (OpenAPI).
+pub const ENTITIES: &[&str] = &[
+    "dataset",
+    "model",
+    "space",
+    "bucket",
+    "kernel",
+    "collection",
+    "org",
+    "user",
+    "resource-group",
+    "oauth-app",
+];
+
 /// The word, if it is one that is known.
 pub fn word_of(text: &str) -> Option<&'static Word> {
     WORDS.iter().find(|word| word.text == text)

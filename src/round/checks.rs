@@ -263,8 +263,12 @@ impl Engine {
         self.check_answered(at, now);
         let Some(job) = self.round.as_ref().and_then(|round| round.jobs.get(at)) else { return };
         let check = job.check.clone();
-        let restrictions =
-            self.declared(&check.token, now).map(|d| d.restrictions(&check.organization).to_vec());
+        // What bars the token from the organization says nothing of a repository that lies elsewhere.
+        let namespace = match &check.target {
+            Target::Repo { repo, .. } => &repo.namespace,
+            _ => &check.organization,
+        };
+        let restrictions = self.declared(&check.token, now).map(|d| d.restrictions(namespace).to_vec());
         let Some(row) = probes::row_of(check.permission) else { return };
         let found = row.read(&exchange.outcome, &restrictions.unwrap_or_default());
         let (stage, proof) = match (found, row.control) {

@@ -1,40 +1,9 @@
 //! One sentence for a person: what happened, to what, and what to do.
 
-use crate::access::{Access, Check, DenyReason, Permission, Target, UnknownReason, Verdict};
+use crate::access::{Access, Check, DenyReason, UnknownReason, Verdict};
+use crate::explain::deed;
 use crate::hub::predict::{Concludes, Prediction};
 use crate::report::FindingKind;
-
-/// What the check asks, as part of a sentence: "create a model in 'acme'".
-pub(super) fn deed(check: &Check) -> String {
-    let organization = &check.organization;
-    match (check.permission, &check.target) {
-        (Permission::RepoCreate, Target::Create { kind, group: None }) => {
-            format!("create a {kind} in '{organization}'")
-        }
-        (Permission::RepoCreate, Target::Create { kind, group: Some(group) }) => {
-            format!("create a {kind} in resource group '{group}' of '{organization}'")
-        }
-        (Permission::RepoRead, target) => format!("read '{target}'"),
-        (Permission::RepoWrite, target) => format!("write to '{target}'"),
-        (Permission::JobRead, _) => format!("see the jobs of '{organization}'"),
-        (Permission::JobWrite, _) => format!("run jobs in '{organization}'"),
-        (Permission::EndpointRead, _) => format!("see the inference endpoints of '{organization}'"),
-        (Permission::EndpointWrite, _) => format!("manage the inference endpoints of '{organization}'"),
-        (Permission::EndpointInfer, _) => format!("call the inference endpoints of '{organization}'"),
-        (Permission::OrgMembers, _) => format!("list the members of '{organization}'"),
-        (Permission::OrgRepositories, _) => format!("list all repositories of '{organization}'"),
-        (Permission::OrgAuditLog, _) => format!("read the audit log of '{organization}'"),
-        (Permission::OrgBilling, _) => format!("read the billing of '{organization}'"),
-        (Permission::OrgServiceAccounts, _) => format!("list the service accounts of '{organization}'"),
-        (Permission::OrgNetworkSecurity, _) => {
-            format!("read the network security settings of '{organization}'")
-        }
-        (Permission::OrgResourceGroups, _) => format!("list resource groups of '{organization}'"),
-        (Permission::UserWebhooks, _) => "read the webhooks of its user".to_owned(),
-        (Permission::UserBilling, _) => "read the billing of its user".to_owned(),
-        (permission, _) => format!("use {permission} on '{organization}'"),
-    }
-}
 
 /// The sentence of a result. `why` is what the walk itself had to say.
 pub(super) fn result(check: &Check, verdict: Verdict, found: Access, why: &str) -> String {

@@ -442,7 +442,7 @@ impl Engine {
     fn ask(&mut self, job: Job, request: Request, before: Option<Duration>) {
         self.last_flight += 1;
         let flight = self.last_flight;
-        let urgent = matches!(job, Job::Create(_) | Job::Delete(_) | Job::Visit(_));
+        let urgent = matches!(job, Job::Create(_) | Job::Trial(_) | Job::Delete(_) | Job::Visit(_));
         self.flights.insert(flight, job);
         let outgoing = Outgoing { flight, request, before };
         if urgent {

@@ -5,6 +5,8 @@
 
 use url::Url;
 
+use crate::hub::routes::segment;
+
 use super::Remedy;
 use super::facts::Entity;
 
@@ -46,7 +48,7 @@ pub fn token_page(endpoint: &str, wanted: &Wanted) -> String {
         page.push('&');
         page.push_str(name);
         page.push('=');
-        page.push_str(&encoded(value));
+        page.push_str(&segment(value));
     };
     for permission in &wanted.own {
         parameter("ownUserPermissions", permission);
@@ -61,16 +63,6 @@ pub fn token_page(endpoint: &str, wanted: &Wanted) -> String {
         parameter("orgPermissions", permission);
     }
     page
-}
-
-/// Letters, digits, `-`, `_`, `.` stay; all else is percent-encoded, so that a name cannot add a parameter.
-fn encoded(text: &str) -> String {
-    text.bytes()
-        .map(|b| match b {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => char::from(b).to_string(),
-            _ => format!("%{b:02X}"),
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -163,28 +163,6 @@ pub fn predict(
     Prediction { outcome: outcome(&factors), factors }
 }
 
-/// [`Prediction::scope_allows`] of the prediction.
-pub fn scope_allows(
-    declared: &Declared,
-    organization: &str,
-    permission: Permission,
-    target: &Target,
-    known: &Known,
-) -> Option<bool> {
-    predict(declared, organization, permission, target, known).scope_allows()
-}
-
-/// [`Prediction::role_allows`] of the prediction.
-pub fn role_allows(
-    declared: &Declared,
-    organization: &str,
-    permission: Permission,
-    target: &Target,
-    known: &Known,
-) -> Option<bool> {
-    predict(declared, organization, permission, target, known).role_allows()
-}
-
 /// The first denial decides. Of a repository that may be public, scope and role deny nothing for sure.
 fn outcome(factors: &[Factor]) -> Outcome {
     let maybe_public = factors.iter().any(|factor| factor.rule == &rules::VISIBILITY_UNREAD);

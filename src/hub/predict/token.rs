@@ -4,7 +4,7 @@
 //! here; one that no document knows may open everything, so beside it nothing is denied for want of a scope.
 
 use crate::access::{Permission, Target};
-use crate::hub::vocabulary::word_of;
+use crate::hub::vocabulary::{ENTITIES, word_of};
 use crate::hub::whoami::{Declared, Scope};
 
 use super::facts::{Case, Entity, Place};
@@ -174,19 +174,7 @@ fn group(case: &Case<'_>, scope: &Scope) -> Reach {
 }
 
 fn elsewhere_unless_odd(scope: &Scope) -> Reach {
-    const KINDS: [&str; 10] = [
-        "dataset",
-        "model",
-        "space",
-        "bucket",
-        "kernel",
-        "collection",
-        "org",
-        "user",
-        "resource-group",
-        "oauth-app",
-    ];
-    if KINDS.contains(&scope.kind.as_str()) {
+    if ENTITIES.contains(&scope.kind.as_str()) {
         Reach::Elsewhere
     } else {
         Reach::Perhaps(&rules::SCOPE_UNHEARD)
