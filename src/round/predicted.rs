@@ -10,7 +10,7 @@ use crate::moment::{Moment, Timestamp};
 use crate::report::{CheckResult, FindingKey, FindingKind};
 
 use super::record::check_finding;
-use super::{Effect, Engine, Grounds, explain};
+use super::{Effect, Engine, Grounds, explain, ignores};
 
 /// What was seen of a repository, for predictions only; a proof of anything it is not.
 #[derive(Debug, Clone, Default)]
@@ -121,7 +121,12 @@ impl Engine {
             (check_finding(FindingKind::LatentGrant, &key), latent),
         ];
         let heard_at = self.tokens.get(&check.token).and_then(|state| state.declared.as_ref()).map(|k| k.at);
-        let begins = drawn.iter().any(|(key, lasts)| *lasts && !self.lasts(key));
+        // What the gauge tells already is no news; and of what somebody accepted nothing is told.
+        let known = |key: &FindingKey| match key.kind {
+            FindingKind::PredictionMismatch => self.mismatch_of(&check.key()) == Some(true),
+            _ => ignores::accepted(&self.config, key, now.wall).is_some(),
+        };
+        let begins = drawn.iter().any(|(key, lasts)| *lasts && !self.lasts(key) && !known(key));
         if begins && heard_at.is_none_or(|at| at < since) {
             return self.ask_whoami_again(&check.token, now);
         }

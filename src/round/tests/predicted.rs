@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::access::TokenName;
-use crate::exchange::Verb;
+use crate::exchange::{Credential, Verb};
 use crate::report::{CheckResult, FindingKind};
 use crate::round::Event;
 
@@ -126,4 +126,31 @@ fn what_changed_since_the_whoami_is_asked_again_before_it_is_told() {
     assert_eq!((created(&life).access, mismatch(&life)), ("allowed", Some(false)));
     let ever = |kind| life.kept.findings.iter().any(|f| f.kind == kind);
     assert!(!ever(FindingKind::PredictionMismatch) && !ever(FindingKind::LatentGrant));
+}
+
+#[test]
+fn a_mismatch_that_somebody_accepted_is_no_reason_to_ask_whoami_in_every_round() {
+    let ignores = "ignores: [{ token: open, permission: repo.create, target: model, kind: prediction_mismatch, owner: me, reason: known, until: 2030-01-01 }]\n";
+    let schedule =
+        "schedule: { probe: \"0 */15 * * * *\", canary: \"0 */15 * * * *\", declared: \"0 7 * * * *\" }\n";
+    let asked = |text: &str| {
+        let mut life = world(configured(text), SERVE, 1);
+        let open = TokenName::new("open");
+        life.hub.holders.insert(open.clone(), holder("bob", true, false, true));
+        life.hub.whoami.insert(open.clone(), whoami("write", &[]));
+        let count = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let seen = count.clone();
+        life.fate = Box::new(move |request, _| {
+            if request.route == "/api/whoami-v2" && request.credential == Credential::Token(open.clone()) {
+                seen.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
+            Fate::Fine
+        });
+        life.start();
+        serve_for(&mut life, 6 * 3600);
+        count.load(std::sync::atomic::Ordering::Relaxed)
+    };
+    let plain = asked(&format!("{ASKED}{schedule}"));
+    let accepted = asked(&format!("{ASKED}{schedule}{ignores}"));
+    assert_eq!(accepted, plain);
 }
