@@ -207,6 +207,8 @@ pub struct Engine {
     sighted: BTreeMap<(RepoType, RepoName), Sighted>,
     /// Whether the latest conclusive answer differs from its prediction, where there was one.
     mismatched: BTreeMap<CheckKey, bool>,
+    /// Checks whose answer waits for a whoami that was asked because of it.
+    suspected: BTreeSet<CheckKey>,
     latest: BTreeMap<CheckKey, CheckResult>,
     due: Classes,
     only: Vec<TokenName>,
@@ -289,6 +291,7 @@ impl Engine {
             findings: kept.findings.into_iter().map(|f| (f.key(), f)).collect(),
             sighted: BTreeMap::new(),
             mismatched: BTreeMap::new(),
+            suspected: BTreeSet::new(),
             latest: BTreeMap::new(),
             due: Classes::default(),
             only: Vec::new(),

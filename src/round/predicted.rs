@@ -92,10 +92,14 @@ impl Engine {
         self.draw_prediction(check, found, since, now);
     }
 
-    /// A whoami was heard: the latest answers of its token are held against it.
+    /// A whoami was heard that was asked because of an answer: that answer is held against it. Older ones are
+    /// not: what has changed since the answer is no fault of the documents.
     pub(super) fn predict_again(&mut self, token: &TokenName, now: Moment) {
         let config = self.config.clone();
         for check in config.token(token).into_iter().flat_map(|token| &token.checks) {
+            if !self.suspected.remove(&check.key()) {
+                continue;
+            }
             let Some(latest) = self.latest.get(&check.key()) else { continue };
             let (found, since) = (latest.found, latest.observed_at);
             self.draw_prediction(check, found, since, now);
@@ -128,7 +132,10 @@ impl Engine {
         };
         let begins = drawn.iter().any(|(key, lasts)| *lasts && !self.lasts(key) && !known(key));
         if begins && heard_at.is_none_or(|at| at < since) {
-            return self.ask_whoami_again(&check.token, now);
+            if self.ask_whoami_again(&check.token, now) {
+                self.suspected.insert(key);
+            }
+            return;
         }
         match differs {
             Some(differs) => self.mismatched.insert(key, differs),

@@ -164,7 +164,10 @@ impl Engine {
             let wait = exchange.outcome.as_ref().ok().and_then(|answer| rate_limit(answer).retry_after);
             self.allowance.rest(now.mono + wait.unwrap_or(ASK_AGAIN));
         }
-        let Heard::Known(declared) = heard else { return };
+        let Heard::Known(declared) = heard else {
+            self.suspected.retain(|key| key.token != *token);
+            return;
+        };
         let Some(Ok(fingerprint)) = self.tokens.get(token).and_then(|state| state.key.clone()) else {
             return;
         };
@@ -172,22 +175,26 @@ impl Engine {
         self.predict_again(token, now);
     }
 
-    /// Asks whoami of a token out of turn, once a round at most.
-    pub(super) fn ask_whoami_again(&mut self, token: &TokenName, now: Moment) {
+    /// Asks whoami of a token out of turn, once a round at most. Says whether one of this round is under way.
+    pub(super) fn ask_whoami_again(&mut self, token: &TokenName, now: Moment) -> bool {
         let loopback = self.config.hub.loopback;
         let begun = self.round.as_ref().map(|round| round.begun.mono);
-        let Some(state) = self.tokens.get(token) else { return };
+        let Some(state) = self.tokens.get(token) else { return false };
         let asked = |since: Option<Duration>| state.asked_at.is_some_and(|at| since.is_none_or(|s| at >= s));
         let rested = state.asked_at.is_none_or(|at| now.mono.saturating_sub(at) >= ASK_AGAIN);
-        let fit = matches!(state.key, Some(Ok(_))) && !state.asking && !asked(begun);
+        let fit = matches!(state.key, Some(Ok(_))) && !asked(begun);
+        if state.asking {
+            return true;
+        }
         if !fit || !(loopback || (rested && self.allowance.take(now.mono))) {
-            return;
+            return false;
         }
         if let Some(state) = self.tokens.get_mut(token) {
             state.asking = true;
             state.asked_at = Some(now.mono);
         }
         self.ask(Job::Whoami(token.clone()), routes::whoami(Credential::Token(token.clone())), None);
+        true
     }
 
     /// Takes from any answer what it says beside the point: that the Hub is there, that the token is alive or

@@ -154,3 +154,22 @@ fn a_mismatch_that_somebody_accepted_is_no_reason_to_ask_whoami_in_every_round()
     let accepted = asked(&format!("{ASKED}{schedule}{ignores}"));
     assert_eq!(accepted, plain);
 }
+
+#[test]
+fn an_answer_from_before_a_change_is_not_held_against_what_is_declared_after_it() {
+    let both =
+        ASKED.replace("denied }]", "denied }, { permission: repo.create, type: dataset, access: denied }]");
+    let mut life = life("write", &[], holder("bob", false, false, true));
+    life.config = configured(&both);
+    life.mode = SERVE;
+    life.start();
+    serve_for(&mut life, 600);
+    let open = TokenName::new("open");
+    for (may, named) in [(true, &["repo.write"][..]), (false, &[]), (true, &["repo.write"])] {
+        life.hub.holders.insert(open.clone(), holder("bob", may, false, true));
+        life.hub.whoami.insert(open.clone(), whoami("write", named));
+        serve_for(&mut life, 1200);
+        let mismatches = life.kept.findings.iter().filter(|f| f.kind == FindingKind::PredictionMismatch);
+        assert_eq!(mismatches.count(), 0, "the Hub does as its documents say all along");
+    }
+}
