@@ -558,7 +558,7 @@ impl Engine {
         match job {
             Job::Whoami(token) => self.hear_whoami(&token, exchange, now),
             Job::Control(key) => self.hear_control(&key, exchange, now),
-            Job::Proof(key) => self.hear_proof(&key, exchange),
+            Job::Proof(key) => self.hear_proof(&key, exchange, now),
             Job::Check(at) => self.hear_check(at, exchange, now),
             Job::Trial(id) => self.hear_trial(id, exchange, now),
             Job::Create(id) => self.hear_create(id, exchange, now),

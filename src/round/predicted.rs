@@ -1,7 +1,11 @@
 //! What the Hub's documented model predicts for a check, from what its token declares and what was seen of its
 //! target on the way; and what follows where the Hub does otherwise.
 
-use crate::access::{Access, Check, CheckKey, Expected, RepoName, RepoType, Severity, Target, TokenName};
+use std::collections::BTreeSet;
+
+use crate::access::{
+    Access, Check, CheckKey, Expected, RepoName, RepoType, Severity, Target, TokenName, UnknownReason,
+};
 use crate::exchange::{Answer, Failure};
 use crate::hub::answers::json;
 use crate::hub::control::Control;
@@ -9,8 +13,9 @@ use crate::hub::predict::{Group, Known, Place, Prediction, latent, mismatch, pre
 use crate::moment::{Moment, Timestamp};
 use crate::report::{CheckResult, FindingKey, FindingKind};
 
+use super::proofs::Proof;
 use super::record::check_finding;
-use super::{Effect, Engine, Grounds, explain, ignores};
+use super::{Effect, Engine, Grounds, Job, explain, ignores};
 
 /// What was seen of a repository, for predictions only; a proof of anything it is not.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +23,10 @@ pub(super) struct Sighted {
     private: Option<bool>,
     gated: Option<bool>,
     group: Option<String>,
+    /// When it was described last.
+    at: Option<Timestamp>,
+    /// Checks whose prediction waits for another look; one is under way then.
+    awaited: BTreeSet<CheckKey>,
 }
 
 impl Engine {
@@ -57,29 +66,57 @@ impl Engine {
         }
     }
 
-    /// Takes from a description of a repository what predictions depend on.
-    pub(super) fn sight(&mut self, kind: RepoType, repo: &RepoName, outcome: &Result<Answer, Failure>) {
-        let Some(body) = outcome.as_ref().ok().filter(|a| (200..300).contains(&a.status)).and_then(json)
-        else {
-            return;
-        };
-        if body.get("id").and_then(|id| id.as_str()) != Some(&repo.to_string()) {
-            return;
+    /// Takes from a description of a repository what predictions depend on, and draws those that waited for it.
+    pub(super) fn sight(
+        &mut self,
+        kind: RepoType,
+        repo: &RepoName,
+        outcome: &Result<Answer, Failure>,
+        shown: Proof,
+        now: Moment,
+    ) {
+        let body = outcome.as_ref().ok().filter(|a| (200..300).contains(&a.status)).and_then(json);
+        let named =
+            |body: &serde_json::Value| body.get("id").and_then(|id| id.as_str()) == Some(&repo.to_string());
+        let place = (kind, repo.clone());
+        if let Some(body) = body.filter(named) {
+            let seen = self.sighted.entry(place.clone()).or_default();
+            seen.private = body.get("private").and_then(serde_json::Value::as_bool);
+            // `false`, or how its authors let readers in.
+            seen.gated = body.get("gated").map(|gated| gated.as_bool() != Some(false));
+            seen.at = Some(now.wall);
+        } else if let Some(seen) = self.sighted.get_mut(&place) {
+            match shown {
+                // Nobody sees it any more, so that what was seen of it counts no more.
+                Proof::Not(UnknownReason::TargetMissing | UnknownReason::NoControl) => {
+                    (seen.private, seen.gated, seen.at) = (None, None, Some(now.wall));
+                }
+                // No answer: the next round looks again.
+                _ => seen.awaited.clear(),
+            }
         }
-        let seen = self.sighted.entry((kind, repo.clone())).or_default();
-        seen.private = body.get("private").and_then(serde_json::Value::as_bool);
-        // `false`, or how its authors let readers in.
-        seen.gated = body.get("gated").map(|gated| gated.as_bool() != Some(false));
+        let awaited = self.sighted.get_mut(&place).map(|seen| std::mem::take(&mut seen.awaited));
+        let config = self.config.clone();
+        for key in awaited.unwrap_or_default() {
+            let checks = config.token(&key.token).map(|token| &token.checks);
+            if let Some(check) = checks.and_then(|checks| checks.iter().find(|check| check.key() == key)) {
+                self.draw_again(check, now);
+            }
+        }
     }
 
     /// Takes from a control which repository is in which group.
-    pub(super) fn sight_groups(&mut self, control: &Control) {
+    pub(super) fn sight_groups(&mut self, control: &Control, now: Moment) {
         for (kind, repo, group) in &control.grouped {
             self.sighted.entry((*kind, repo.clone())).or_default().group = Some(group.clone());
         }
         for seen in &control.seen {
             let entry = self.sighted.entry((seen.kind, seen.repo.clone())).or_default();
             entry.private = Some(true);
+            // Whether it is gated was not asked.
+            if entry.gated.is_none() {
+                entry.at = Some(now.wall);
+            }
             if seen.group.is_some() {
                 entry.group.clone_from(&seen.group);
             }
@@ -97,21 +134,28 @@ impl Engine {
     pub(super) fn predict_again(&mut self, token: &TokenName, now: Moment) {
         let config = self.config.clone();
         for check in config.token(token).into_iter().flat_map(|token| &token.checks) {
-            if !self.suspected.remove(&check.key()) {
-                continue;
-            }
-            let Some(latest) = self.latest.get(&check.key()) else { continue };
-            let (found, since) = (latest.found, latest.observed_at);
-            self.draw_prediction(check, found, since, now);
-            let predicted = self.prediction(check, now).and_then(|p| p.outcome.as_str());
-            if let Some(latest) = self.latest.get_mut(&check.key()) {
-                latest.predicted = predicted;
+            if self.suspected.remove(&check.key()) {
+                self.draw_again(check, now);
             }
         }
     }
 
-    /// Nothing new is told on the word of a whoami that is older than `since`: token or role may have changed
-    /// before the answer. Then whoami is asked anew, as far as its own strict limit lets us.
+    /// The latest answer to this check is held against what is known by now.
+    fn draw_again(&mut self, check: &Check, now: Moment) {
+        let Some(latest) = self.latest.get(&check.key()) else { return };
+        let (found, observed) = (latest.found, latest.observed_at);
+        let since = self.round.as_ref().map_or(observed, |round| round.begun.wall.min(observed));
+        self.draw_prediction(check, found, since, now);
+        let predicted = self.prediction(check, now).and_then(|p| p.outcome.as_str());
+        if let Some(latest) = self.latest.get_mut(&check.key()) {
+            latest.predicted = predicted;
+            self.changed = true;
+        }
+    }
+
+    /// Nothing new is told on the word of a whoami, or of a look at the repository, that is older than `since`:
+    /// token, role or repository may have changed before the answer. Then they are asked anew, whoami as far as its
+    /// own strict limit lets us.
     fn draw_prediction(&mut self, check: &Check, found: Access, since: Timestamp, now: Moment) {
         let Some(prediction) = self.prediction(check, now) else { return };
         if found.conclusive().is_none() {
@@ -137,6 +181,11 @@ impl Engine {
             }
             return;
         }
+        // Nor is a mismatch over because its repository was not looked at since the start.
+        let lost = differs.is_none() && self.lasts(&check_finding(FindingKind::PredictionMismatch, &key));
+        if (begins || lost) && self.waits_for_a_look(check, since, lost) {
+            return;
+        }
         match differs {
             Some(differs) => self.mismatched.insert(key, differs),
             None => self.mismatched.remove(&key),
@@ -146,6 +195,35 @@ impl Engine {
             let detail = || explain::predicted(kind, check, &prediction, found);
             self.set_finding(key, lasts, Severity::Warning, detail, now.wall);
         }
+    }
+
+    /// Whether what is known of the check's repository is older than `since`; then it is looked at again. What was
+    /// never seen had no part in a prediction, and is looked at only where one was `lost`.
+    fn waits_for_a_look(&mut self, check: &Check, since: Timestamp, lost: bool) -> bool {
+        let Target::Repo { kind, repo } = &check.target else { return false };
+        let Some(key) = self.target_proof(check) else { return false };
+        let at = self.sighted.get(&(*kind, repo.clone())).and_then(|seen| seen.at);
+        if at.map_or(!lost, |at| at >= since) {
+            return false;
+        }
+        let asked = self.round.as_ref().map(|round| round.proofs.get(&key).copied());
+        match asked {
+            // Asked in this round already: nobody sees it, or there was no answer.
+            Some(Some(Proof::Not(UnknownReason::TargetMissing | UnknownReason::NoControl))) => return false,
+            Some(Some(Proof::Not(_))) => return true,
+            _ => {}
+        }
+        let waiting = &mut self.sighted.entry((*kind, repo.clone())).or_default().awaited;
+        let under_way = !waiting.is_empty();
+        waiting.insert(check.key());
+        match (asked, key.request()) {
+            (Some(_), _) => self.ask_proof(&key),
+            (None, Some(request)) if !under_way && !self.mode.one_shot && !self.stopping => {
+                self.ask(Job::Proof(key), request, None);
+            }
+            _ => {}
+        }
+        true
     }
 
     fn lasts(&self, key: &FindingKey) -> bool {

@@ -30,7 +30,7 @@ pub(super) enum Proof {
 }
 
 impl ProofKey {
-    fn request(&self) -> Option<Request> {
+    pub(super) fn request(&self) -> Option<Request> {
         match self {
             ProofKey::There(kind, repo, observer) => Some(routes::repo_info(*kind, repo, observer.clone())),
             ProofKey::Closed(permission, organization) => {
@@ -98,10 +98,10 @@ impl Engine {
         self.ask(Job::Proof(key.clone()), request, None);
     }
 
-    pub(super) fn hear_proof(&mut self, key: &ProofKey, exchange: &Exchange) {
+    pub(super) fn hear_proof(&mut self, key: &ProofKey, exchange: &Exchange, now: Moment) {
         let shown = key.judge(&exchange.outcome);
         if let ProofKey::There(kind, repo, _) = key {
-            self.sight(*kind, repo, &exchange.outcome);
+            self.sight(*kind, repo, &exchange.outcome, shown, now);
         }
         let Some(round) = &mut self.round else { return };
         round.proofs.insert(key.clone(), shown);

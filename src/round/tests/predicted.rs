@@ -3,9 +3,9 @@
 
 use serde_json::{Value, json};
 
-use crate::access::TokenName;
-use crate::exchange::{Credential, Verb};
-use crate::report::{CheckResult, FindingKind};
+use crate::access::{RepoType, TokenName};
+use crate::exchange::{Credential, Request, Verb};
+use crate::report::{CheckResult, Finding, FindingKind};
 use crate::round::Event;
 
 use super::hub::Holder;
@@ -171,5 +171,69 @@ fn an_answer_from_before_a_change_is_not_held_against_what_is_declared_after_it(
         serve_for(&mut life, 1200);
         let mismatches = life.kept.findings.iter().filter(|f| f.kind == FindingKind::PredictionMismatch);
         assert_eq!(mismatches.count(), 0, "the Hub does as its documents say all along");
+    }
+}
+
+const READ: &str = "
+hub: { endpoint: \"http://127.0.0.1:9\", in_flight_horizon: 60s, max_in_flight: 4 }
+organizations: [{ name: acme, janitor: janitor }]
+tokens:
+  - { name: janitor, organization: acme, secret: { env: J } }
+  - name: open
+    organization: acme
+    secret: { env: A }
+    expect: [{ permission: repo.read, repo: acme/other, access: denied }]
+";
+
+/// A token that names nothing of the repository and is refused it, for some minutes.
+fn reader() -> Life {
+    let mut life = world(configured(READ), SERVE, 1);
+    let (open, now) = (TokenName::new("open"), life.wall());
+    life.hub.furnish("acme/other", now);
+    life.hub.holders.insert(open.clone(), holder("bob", false, false, false));
+    life.hub.whoami.insert(open, whoami("write", &["job.write"]));
+    life.start();
+    serve_for(&mut life, 600);
+    assert_eq!(read(&life), ("denied", Some("denied")));
+    life
+}
+
+fn read(life: &Life) -> (&'static str, Option<&'static str>) {
+    let found = life.reports.last().and_then(|report| report.results.first()).expect("a result");
+    (found.access, found.predicted)
+}
+
+#[test]
+fn a_repository_that_became_public_is_looked_at_again_before_it_is_told() {
+    let mut life = reader();
+    let other = (RepoType::Model, "acme/other".to_owned());
+    life.hub.repos.get_mut(&other).expect("it is there").private = false;
+    serve_for(&mut life, 3 * 3600);
+    // Whether it is gated this Hub does not say, so that nothing is predicted any more.
+    assert_eq!(read(&life), ("allowed", None));
+    let told = |f: &&Finding| f.kind == FindingKind::PredictionMismatch;
+    let ever: Vec<&Finding> = life.kept.findings.iter().filter(told).collect();
+    assert!(ever.is_empty(), "{ever:?}");
+}
+
+#[test]
+fn a_mismatch_about_a_repository_outlives_the_process_and_a_hub_without_an_answer() {
+    let mut life = reader();
+    life.hub.holders.get_mut(&TokenName::new("open")).expect("a holder").sees = true;
+    serve_for(&mut life, 3600);
+    assert_eq!(read(&life), ("allowed", Some("denied")));
+    assert_eq!(lasting(&life, FindingKind::PredictionMismatch).len(), 1);
+    let looks = |request: &Request| request.path == "/api/models/acme/other";
+    for fate in [Fate::Error, Fate::LostTimeout, Fate::Fine] {
+        life.crash();
+        life.start();
+        life.fate = Box::new(move |request, _| if looks(request) { fate } else { Fate::Fine });
+        serve_for(&mut life, 3 * 3600);
+        assert_eq!(read(&life).0, "allowed");
+        assert_eq!(lasting(&life, FindingKind::PredictionMismatch).len(), 1, "{fate:?}");
+        assert_eq!(
+            life.kept.findings.iter().filter(|f| f.kind == FindingKind::PredictionMismatch).count(),
+            1
+        );
     }
 }

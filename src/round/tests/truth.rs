@@ -236,7 +236,11 @@ impl Life {
                 | Permission::EndpointInfer => holder.creates,
                 Permission::UserWebhooks => false,
                 Permission::OrgMembers if self.hub.open_members => false,
-                Permission::RepoRead => holder.sees,
+                Permission::RepoRead => {
+                    let mut repos = self.hub.repos.iter();
+                    let repo = repos.find(|((_, name), _)| *name == result.target).map(|(_, repo)| repo);
+                    holder.sees || repo.is_some_and(|repo| !repo.private)
+                }
                 _ => holder.deletes,
             };
             match result.found {
