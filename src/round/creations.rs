@@ -22,6 +22,13 @@ const CAP_REST: Duration = Duration::from_secs(6 * 3600);
 const LOCK_REST: Duration = Duration::from_secs(5);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
+/// Why nothing is created after an accident.
+pub(super) fn latched_off(organization: &str) -> String {
+    format!(
+        "canaries of '{organization}' are latched off after an accident; see `canaries list`, then `canaries unlatch`"
+    )
+}
+
 impl Engine {
     /// Plans a canary for this check, or says why it must wait or cannot be.
     pub(super) fn begin_create(
@@ -55,11 +62,7 @@ impl Engine {
             return Err((UnknownReason::ReadOnly, "creating is off (--read-only)".to_owned()));
         }
         if self.latched(&check.organization) {
-            let sentence = format!(
-                "canaries of '{}' are latched off after an accident; see `canaries list`, then `canaries unlatch`",
-                check.organization
-            );
-            return Err((UnknownReason::NoControl, sentence));
+            return Err((UnknownReason::NoControl, latched_off(&check.organization)));
         }
         let group = self.resolve_group(check, group, now)?;
         Ok((group, self.user_of(&Credential::Token(check.token.clone()))))
@@ -238,7 +241,11 @@ impl Engine {
             return;
         }
         if self.stopping {
-            return self.create_unsent(id, now);
+            return self.create_unsent(id, UnknownReason::Network, now);
+        }
+        // An accident that came to light since it was planned.
+        if self.breakers.contains_key(&live.canary.repo.namespace) {
+            return self.create_unsent(id, UnknownReason::NoControl, now);
         }
         live.busy = true;
         let canary = &live.canary;
@@ -248,8 +255,8 @@ impl Engine {
     }
 
     /// Its POST will never leave.
-    pub(super) fn create_unsent(&mut self, id: i64, now: Moment) {
-        let heard = CreateHeard::Refused(Access::Undetermined(UnknownReason::Network));
+    pub(super) fn create_unsent(&mut self, id: i64, why: UnknownReason, now: Moment) {
+        let heard = CreateHeard::Refused(Access::Undetermined(why));
         self.take_create(id, heard, now);
     }
 

@@ -127,7 +127,7 @@ impl Engine {
                 Some(Job::Create(id)) => {
                     let id = *id;
                     self.flights.remove(&outgoing.flight);
-                    self.create_unsent(id, now);
+                    self.create_unsent(id, UnknownReason::Network, now);
                 }
                 Some(Job::Trial(id)) => {
                     let id = *id;

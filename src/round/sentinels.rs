@@ -11,6 +11,7 @@ use crate::hub::routes;
 use crate::moment::Moment;
 use crate::store::{Creation, Write};
 
+use super::creations::latched_off;
 use super::proofs::{Proof, there};
 use super::{Engine, Job, Op, SEND_WITHIN};
 
@@ -88,6 +89,11 @@ impl Engine {
             let sentence = "that a creation is tried could not be stored, so nothing was asked; see the store's error in the log";
             let why = if done { UnknownReason::Network } else { UnknownReason::IntentNotStored };
             return self.end_trial(id, Access::Undetermined(why), sentence.to_owned(), now);
+        }
+        // An accident that came to light since the look.
+        if self.latched(&trial.check.organization) {
+            let sentence = latched_off(&trial.check.organization);
+            return self.end_trial(id, Access::Undetermined(UnknownReason::NoControl), sentence, now);
         }
         let Some(seen_at) = trial.seen_at else { return };
         let who = Credential::Token(trial.check.token.clone());

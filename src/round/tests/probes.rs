@@ -225,3 +225,21 @@ fn an_outage_or_a_limit_is_not_blindness() {
         assert_eq!(blindness(&life), None, "{fate:?}");
     }
 }
+
+#[test]
+fn what_is_latched_off_during_the_look_at_a_sentinel_or_the_write_of_an_intent_is_not_tried() {
+    let mut latched = 0;
+    for config in [TRIAL.to_owned(), PLAIN.replace("repo.create, type: dataset", "org.billing")] {
+        for seed in 1..60 {
+            let mut life = world(configured(&config), SERVE, seed);
+            life.hub.holders.insert(TokenName::new("narrow"), holder("carl", true, true, true));
+            (life.hub.vanishing, life.hub.makes_public) = (true, true);
+            life.slow_write = super::life::S(3);
+            life.start();
+            // That nothing is asked although it is latched is what the life itself checks.
+            serve_for(&mut life, 900);
+            latched += life.kept.breakers.len();
+        }
+    }
+    assert!(latched > 100, "{latched}");
+}

@@ -17,6 +17,9 @@ impl Life {
         match effect {
             Effect::LoadKeys => self.later(S(0), Pending::Keys),
             Effect::Send { flight, request, before } => {
+                let creates = request.route == "/api/repos/create";
+                let latched = self.engine.as_ref().is_some_and(|engine| engine.latched("acme"));
+                assert!(!(creates && latched), "I14: asked to create although latched");
                 let late = self.delays > 0 && self.dice.percent(self.delays);
                 let after = if late { S(self.dice.roll(4)) } else { S(0) };
                 self.later(after, Pending::Dispatch { flight, request, before });
