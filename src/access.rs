@@ -345,6 +345,15 @@ impl Check {
     pub fn creates(&self) -> bool {
         self.permission == Permission::RepoCreate && self.method == Method::Canary
     }
+
+    /// The organization whose rules may bar a token from what this asks; none for the settings of its own user.
+    pub fn ruled_by(&self) -> Option<&str> {
+        match (self.permission, &self.target) {
+            (Permission::UserWebhooks | Permission::UserBilling, _) => None,
+            (_, Target::Repo { repo, .. }) => Some(&repo.namespace),
+            _ => Some(&self.organization),
+        }
+    }
 }
 
 /// The identity of a check: its four labels.

@@ -263,14 +263,10 @@ impl Engine {
         self.check_answered(at, now);
         let Some(job) = self.round.as_ref().and_then(|round| round.jobs.get(at)) else { return };
         let check = job.check.clone();
-        // What bars the token from the organization says nothing of a repository that lies elsewhere.
-        let namespace = match &check.target {
-            Target::Repo { repo, .. } => &repo.namespace,
-            _ => &check.organization,
-        };
-        let restrictions = self.declared(&check.token, now).map(|d| d.restrictions(namespace).to_vec());
         let Some(row) = probes::row_of(check.permission) else { return };
-        let found = row.read(&exchange.outcome, &restrictions.unwrap_or_default());
+        let known = self.declared(&check.token, now).zip(check.ruled_by());
+        let restrictions = known.map_or(&[][..], |(declared, ruler)| declared.restrictions(ruler));
+        let found = row.read(&exchange.outcome, restrictions);
         let (stage, proof) = match (found, row.control) {
             (Access::Denied(why), Control::Target) => match self.target_proof(&check) {
                 Some(key) => (Stage::Denied(why, key.clone()), key),

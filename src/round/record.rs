@@ -126,9 +126,8 @@ impl Engine {
         let ended = job.ended.map_or(Timestamp(0), |ended| ended.wall);
         let known = self.declared(&check.token, now);
         let mut explanation = explain::result(check, verdict, found, &job.why);
-        if found != Access::Allowed {
-            let restrictions = known.map_or(&[][..], |known| known.restrictions(&check.organization));
-            explanation.push_str(&declared::barred(&check.organization, restrictions));
+        if let (Some(known), Some(ruler)) = (known, check.ruled_by().filter(|_| found != Access::Allowed)) {
+            explanation.push_str(&declared::barred(ruler, known.restrictions(ruler)));
         }
         CheckResult {
             organization: check.organization.clone(),

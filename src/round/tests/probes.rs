@@ -243,3 +243,27 @@ fn what_is_latched_off_during_the_look_at_a_sentinel_or_the_write_of_an_intent_i
     }
     assert!(latched > 100, "{latched}");
 }
+
+#[test]
+fn what_bars_a_token_from_the_organization_is_no_reason_of_its_users_own_settings() {
+    let mut life = world(configured(TABLE), AUDIT, 1);
+    let whoami = serde_json::json!({ "name": "carl", "auth": {},
+        "orgs": [{ "name": "acme", "roleInOrg": "write", "securityRestrictions": ["sso"] }] });
+    life.hub.whoami.insert(TokenName::new("narrow"), whoami);
+    audit(&mut life);
+    assert_eq!(found(&life, "org.billing", "narrow"), ("denied", Some("sso")));
+    assert_eq!(found(&life, "user.webhooks", "narrow"), ("denied", Some("scope")));
+    let report = life.reports.last().expect("a report");
+    let told = |permission: &str| {
+        let mut mine = report.results.iter().filter(|r| r.token.as_str() == "narrow");
+        mine.any(|r| r.permission.as_str() == permission && r.explanation.contains("restricts this token"))
+    };
+    assert!(told("org.billing") && !told("user.webhooks"));
+}
+
+#[test]
+fn a_repository_elsewhere_is_under_the_rules_of_its_own_organization() {
+    let config = configured(&TABLE.replace("permission: job.read", "permission: repo.read, repo: other/x"));
+    let ruled: Vec<Option<&str>> = config.tokens[1].checks.iter().map(|check| check.ruled_by()).collect();
+    assert_eq!(ruled, [Some("other"), Some("acme"), Some("acme"), Some("acme"), None]);
+}
