@@ -211,8 +211,7 @@ impl Engine {
         };
         let canary = canary::planned(intent, now.wall);
         let creation = Creation { owner: user.clone(), at: now.wall };
-        self.creations.retain(|c| now.wall.since(c.at) < DAY);
-        self.creations.push(creation.clone());
+        self.count_creation(creation.clone(), now);
         self.creating.insert(user.clone());
         let write = Write::Canary { canary: canary.clone(), event: "intent".to_owned(), at: now.wall };
         let mut live = Live::new(canary);
@@ -222,6 +221,12 @@ impl Engine {
         self.canaries.insert(id, live);
         self.check_creates(at, id);
         self.store(Op::Intent(id), vec![write, Write::Creation(creation)]);
+    }
+
+    /// Counts a call against its user's budget, which is one of 24 hours.
+    pub(super) fn count_creation(&mut self, creation: Creation, now: Moment) {
+        self.creations.retain(|c| now.wall.since(c.at) < DAY);
+        self.creations.push(creation);
     }
 
     pub(super) fn intent_stored(&mut self, id: i64, done: bool, now: Moment) {

@@ -79,7 +79,7 @@ impl Engine {
         trial.seen_at = Some(now);
         let creation = Creation { owner: trial.user.clone(), at: now.wall };
         self.keep_evidence(at, exchange);
-        self.creations.push(creation.clone());
+        self.count_creation(creation.clone(), now);
         self.store(Op::Trial(id), vec![Write::Creation(creation)]);
     }
 

@@ -267,3 +267,12 @@ fn a_repository_elsewhere_is_under_the_rules_of_its_own_organization() {
     let ruled: Vec<Option<&str>> = config.tokens[1].checks.iter().map(|check| check.ruled_by()).collect();
     assert_eq!(ruled, [Some("other"), Some("acme"), Some("acme"), Some("acme"), None]);
 }
+
+#[test]
+fn trials_of_past_days_are_not_remembered() {
+    let mut life = world(configured(TRIAL), SERVE, 1);
+    life.start();
+    serve_for(&mut life, 4 * 24 * 3600);
+    let remembered = life.engine.as_ref().expect("it serves").creations.len();
+    assert!(life.trials > 500 && remembered < life.trials / 3, "{remembered} of {}", life.trials);
+}
