@@ -5,11 +5,11 @@
 
 use crate::access::{Access, DenyReason, UnknownReason, Verdict};
 use crate::hub::predict::{Entity, Known, Outcome, Place, Prediction, Remedy, latent, token_page};
-use crate::hub::shown::{quoted, shown};
+use crate::hub::shown::{listed, quoted, shown};
 use crate::hub::vocabulary;
 use crate::hub::whoami::{Declared, Scope};
 
-use super::Facts;
+use super::{Facts, SCOPES};
 
 /// The steps, each a sentence; never empty.
 pub fn fix(facts: &Facts<'_>, prediction: Option<&Prediction>) -> Vec<String> {
@@ -103,7 +103,8 @@ fn narrow(facts: &Facts<'_>, prediction: Option<&Prediction>) -> Vec<String> {
             format!("'{}' on the {} {}", shown(word), shown(&scope.kind), quoted(on))
         })
         .collect();
-    vec![format!("Take {} from the token: its owner {owner} edits it at {page}.", taken.join(" and "))]
+    let all = if taken.len() > SCOPES { listed(&taken, SCOPES) } else { taken.join(" and ") };
+    vec![format!("Take {all} from the token: its owner {owner} edits it at {page}.")]
 }
 
 /// Whether a scope is about the target, or about what it lies in.

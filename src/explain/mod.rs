@@ -277,7 +277,10 @@ fn about(kind: FactorKind) -> &'static str {
 fn sentence(factor: &Factor) -> String {
     let data: Vec<String> =
         factor.data.iter().map(|(what, word)| format!("{what}: {}", quoted(word))).collect();
-    let data = if data.is_empty() { String::new() } else { format!(" ({})", data.join("; ")) };
+    let more = data.len().saturating_sub(SCOPES);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    let told = data.iter().take(SCOPES).map(String::as_str).collect::<Vec<_>>().join("; ");
+    let data = if data.is_empty() { String::new() } else { format!(" ({told}{more})") };
     format!("{}{data}.", factor.sentence)
 }
 

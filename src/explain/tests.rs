@@ -112,3 +112,25 @@ fn lines_are_wrapped_between_words_and_words_are_never_cut() {
     assert!(text.lines().skip(1).all(|line| line.starts_with("        ")));
     assert_eq!(text.matches("word").count(), 40);
 }
+
+#[test]
+fn a_token_that_names_ten_thousand_things_is_told_in_a_few_lines() {
+    let scopes: Vec<(&str, &str, &str)> = vec![("org", "acme", "repo.write"); 10_000];
+    let (check, known) = (check(Expected::Denied), Known::default());
+    for access in [Access::Allowed, Access::Denied(DenyReason::Scope)] {
+        let declared = declared(Some("fineGrained"), &scopes);
+        let observed = observed(access);
+        let facts = Facts {
+            check: &check,
+            expected: true,
+            endpoint: "https://hub.example",
+            declared: Some((&declared, Timestamp(0))),
+            known: &known,
+            observed: Some(&observed),
+            untried: "",
+        };
+        let text = explain(&facts);
+        assert!(text.lines().count() < 80, "{} lines", text.lines().count());
+        assert!(text.contains("and 9988 more"), "{text}");
+    }
+}
