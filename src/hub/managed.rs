@@ -85,9 +85,10 @@ impl<'e> Lists<'e> {
 
     /// Whether a live token should stand in one of them and does not; `None` where what was not read could tell.
     pub fn miss(&self, declared: &Declared, organization: &str) -> Option<bool> {
-        let revoked = declared.restrictions(organization).iter().any(|word| word == "token-revoked");
-        // Revoked ones are not listed unless asked for; what is called nothing is found nowhere.
-        if declared.label.is_none() || revoked || !reaches(declared, organization) {
+        let barred = declared.restrictions(organization).iter().any(|word| word.starts_with("token-"));
+        // Revoked ones are not listed unless asked for, and whether those are that wait for approval is nowhere
+        // said; what is called nothing is found nowhere.
+        if declared.label.is_none() || barred || !reaches(declared, organization) {
             return Some(false);
         }
         if self.tokens.as_ref()?.holds(declared) {

@@ -98,6 +98,8 @@ pub struct Engine {
     last_op: u64,
     last_canary: i64,
     flights: BTreeMap<u64, Job>,
+    /// The fingerprint of the key that each request in the air was sent with.
+    sent_with: BTreeMap<u64, String>,
     ops: BTreeMap<u64, Op>,
     outgoing: VecDeque<Outgoing>,
     in_air: usize,
@@ -184,6 +186,7 @@ impl Engine {
             last_op: 0,
             last_canary: kept.last_canary_id,
             flights: BTreeMap::new(),
+            sent_with: BTreeMap::new(),
             ops: BTreeMap::new(),
             outgoing: VecDeque::new(),
             in_air: 0,
@@ -374,6 +377,9 @@ impl Engine {
         while self.in_air < self.config.hub.max_in_flight.max(1) {
             let Some(Outgoing { flight, request, before }) = self.outgoing.pop_front() else { break };
             self.in_air += 1;
+            if let Some(fingerprint) = self.fingerprint(&request.credential) {
+                self.sent_with.insert(flight, fingerprint.to_owned());
+            }
             self.out.push(Effect::Send { flight, request, before });
         }
     }
@@ -469,9 +475,11 @@ impl Engine {
     fn heard(&mut self, flight: u64, exchange: &Exchange, now: Moment) {
         let Some(job) = self.flights.remove(&flight) else { return };
         self.in_air = self.in_air.saturating_sub(1);
-        self.note_answer(exchange, now);
+        let sent_with = self.sent_with.remove(&flight);
+        let replaced = sent_with.as_deref() != self.fingerprint(&exchange.request.credential);
+        self.note_answer(exchange, replaced, now);
         match job {
-            Job::Whoami(token) => self.hear_whoami(&token, exchange, now),
+            Job::Whoami(token) => self.hear_whoami(&token, exchange, replaced, now),
             Job::Control(key) => self.hear_control(&key, exchange, now),
             Job::Proof(key) => self.hear_proof(&key, exchange, now),
             Job::Check(at) => self.hear_check(at, exchange, now),

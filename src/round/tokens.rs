@@ -71,6 +71,12 @@ fn of_the_hub(exchange: &Exchange) -> bool {
 }
 
 impl Engine {
+    /// Tells the key of a credential from the next of the same name; none without a usable one.
+    pub(super) fn fingerprint(&self, credential: &Credential) -> Option<&str> {
+        let Credential::Token(token) = credential else { return None };
+        self.tokens.get(token)?.key.as_ref()?.as_deref().ok()
+    }
+
     pub(super) fn take_keys(&mut self, keys: BTreeMap<TokenName, Result<String, SecretFault>>, now: Moment) {
         for (token, key) in keys {
             let state = self.tokens.entry(token).or_default();
@@ -154,7 +160,13 @@ impl Engine {
         wanted.iter().any(|token| self.tokens.get(token).is_some_and(|state| state.asking))
     }
 
-    pub(super) fn hear_whoami(&mut self, token: &TokenName, exchange: &Exchange, now: Moment) {
+    pub(super) fn hear_whoami(
+        &mut self,
+        token: &TokenName,
+        exchange: &Exchange,
+        replaced: bool,
+        now: Moment,
+    ) {
         let state = self.tokens.entry(token.clone()).or_default();
         state.asking = false;
         self.changed = true;
@@ -164,7 +176,8 @@ impl Engine {
             let wait = exchange.outcome.as_ref().ok().and_then(|answer| rate_limit(answer).retry_after);
             self.allowance.rest(now.mono + wait.unwrap_or(ASK_AGAIN));
         }
-        let Heard::Known(declared) = heard else {
+        // Of a secret that was replaced meanwhile it says nothing of the one that took its place.
+        let Some(Heard::Known(declared)) = Some(heard).filter(|_| !replaced) else {
             self.suspected.retain(|key| key.token != *token);
             return;
         };
@@ -198,8 +211,8 @@ impl Engine {
     }
 
     /// Takes from any answer what it says beside the point: that the Hub is there, that the token is alive or
-    /// dead, and what is left of its user's window.
-    pub(super) fn note_answer(&mut self, exchange: &Exchange, now: Moment) {
+    /// dead (unless its secret was replaced since it was sent), and what is left of its user's window.
+    pub(super) fn note_answer(&mut self, exchange: &Exchange, replaced: bool, now: Moment) {
         let outcome = match &exchange.outcome {
             Ok(answer) => Ok(answer.status),
             Err(failure) => Err(failure.as_str()),
@@ -227,6 +240,9 @@ impl Engine {
             self.pace.heard(&user, told, now.mono);
         }
         let Credential::Token(token) = &exchange.request.credential else { return };
+        if replaced {
+            return;
+        }
         let state = self.tokens.entry(token.clone()).or_default();
         match answer.status {
             200..=299 if answer.content_type != "text/html" => {

@@ -13,7 +13,7 @@ use crate::round::Event;
 use crate::schedule::Classes;
 
 use super::hub::refused;
-use super::life::{Fate, Life, S, configured};
+use super::life::{Fate, Life, Pending, S, configured};
 use super::stories::{AUDIT, PLAIN, SERVE, audit, world};
 
 const HOUR: u64 = 3600;
@@ -434,4 +434,24 @@ fn whoami_has_a_pace_of_its_own() {
         life.run_until(until, 500);
     }
     assert!(asked(&life) - before <= 3, "{}", asked(&life) - before);
+}
+
+#[test]
+fn what_the_hub_says_of_a_secret_says_nothing_of_the_one_that_took_its_place() {
+    let mut life = life_of(watched(""));
+    ask(&mut life);
+    assert_eq!(view(&life).usable, Some(true));
+    // Asked with the old secret, which the Hub refuses by the time; the new one is in place when that is heard.
+    life.tell(Event::Due(Classes { declared: true, probe: false, canary: false }));
+    let now = life.now;
+    life.run_until(now, 2000);
+    life.hub.holders.get_mut(&open()).expect("a holder").dead = true;
+    life.rotated.insert(open(), "another print");
+    life.later(S(0), Pending::Keys);
+    life.run_until(now, 2000);
+    let until = life.now + S(1);
+    life.run_until(until, 2000);
+    assert_ne!(view(&life).usable, Some(false), "nobody has asked with it yet");
+    let kept = life.kept.declared.iter().filter(|kept| kept.token == open());
+    assert!(kept.clone().all(|kept| kept.fingerprint != "another print"), "nobody has asked with it yet");
 }
