@@ -24,6 +24,17 @@ NAME_RULE = ("Only regular characters and '-', '_', '.' are accepted. '--' and '
              "start or end the name. The name cannot end with \".git\". Max length is 96.")
 LOCKED = "Cannot create repo: another conflicting operation is in progress"
 CAPPED = "You have exceeded the rate limit for repository creation (300 per day)."
+PAGES = {                                  # pages of an organization: each of these scopes opens it, to an administrator
+    "members": ("org.read", "org.members.read"), "settings/repositories": ("org.read", "org.repos.read"),
+    "settings/tokens": ("org.read",), "service-accounts": ("org.serviceAccounts.read",),
+    "audit-log/export": ("org.auditLog.write",), "billing/usage": ("org.billing.read",),
+    "settings/network-security": ("org.networkSecurity.read", "org.networkSecurity.write"),
+    "resource-groups": ("org.read", "org.write", "resourceGroup.write")}
+NETWORK = {"enforceAuth": False, "enforceIpRestriction": False, "highRateLimits": False, "ipRanges": [],
+           "blockedContents": [], "allowedContents": [], "keepReposMetadataVisible": False}
+JOBS = {"read": "job.write", "write": "job.write"}
+ENDPOINTS = {"read": "inference.endpoints.write", "write": "inference.endpoints.write",
+             "infer": "inference.endpoints.infer.write"}
 KINDS = {"models": "model", "datasets": "dataset", "spaces": "space"}
 QUOTA = 6000
 
@@ -42,7 +53,7 @@ class Fault:
     token: str | None = None              # name of the token that must have signed; "" = anonymous
     times: int | None = None
     apply: bool = False                   # do the work before the fault (needed with answer/reset/hold)
-    answer: tuple | None = None           # (status, body: str | dict, headers: dict)
+    answer: tuple | None = None           # (status, body: str | dict, headers: dict), or what makes it of the request
     reset: bool = False                   # end the connection with RST, no answer
     cut: bool = False                     # send half of the body, then close
     hold: threading.Event | None = None   # wait for it (after `apply`, else before the work)
@@ -66,6 +77,8 @@ class Hub(World):
         self.force_public = False          # ignores private:true
         self.creation_cap = {}             # user -> creations left today
         self.inventory_page = 1000         # tokens on one page of the inventory
+        self.public_members = False        # anybody sees the members who show themselves
+        self.names = {}                    # what users, organizations and groups call themselves, for whoami
         self.create_seconds = 0.05         # how long the per-user create lock is held
         self._creating, self._used = set(), {}
         self.stopping = threading.Event()
@@ -123,10 +136,11 @@ class Hub(World):
                     if not c["name"].split("/")[1].startswith(tuple(prefixes))]
             return bad + self.other_changes
 
-    def doubled(self):
-        """Names that were POSTed more than once."""
+    def doubled(self, sentinels=()):
+        """Names that were POSTed more than once, and are not there for it."""
         names = [(p["body"].get("organization"), p["body"].get("type", "model"), p["body"].get("name"))
-                 for p in self.posts() if isinstance(p["body"], dict)]
+                 for p in self.posts() if isinstance(p["body"], dict)
+                 and f"{p['body'].get('organization')}/{p['body'].get('name')}" not in sentinels]
         return sorted({n for n in names if names.count(n) > 1}, key=str)
 
     # -- answers ---------------------------------------------------------------------------
@@ -191,13 +205,15 @@ class Hub(World):
             if token.user not in org.members and not groups:
                 continue
             limits = (["token-revoked"] if org.name in token.revoked_in
-                      else ["token-policy"] if self.refused_by_policy(token, org) else [])
-            orgs.append({"type": "org", "id": org.id, "name": org.name, "fullname": org.name.title(),
-                         "avatarUrl": "https://www.gravatar.com/avatar/0", "plan": org.plan,
+                      else ["token-policy"] if self.refused_by_policy(token, org) else list(token.restrictions))
+            orgs.append({"type": "org", "id": org.id, "name": org.name,
+                         "fullname": self.names.get(org.name, org.name.title()), "plan": org.plan,
+                         "avatarUrl": "https://www.gravatar.com/avatar/0",
                          "roleInOrg": org.members.get(token.user, "no_access"),
                          "securityRestrictions": limits, "resourceGroups": groups})
-        return {"type": "user", "id": self.user_id(token.user), "name": token.user, "fullname": token.user.title(),
-                "isPro": False, "avatarUrl": "/avatars/0.svg", "canPay": False, "orgs": orgs,
+        return {"type": "user", "id": self.user_id(token.user), "name": token.user,
+                "fullname": self.names.get(token.user, token.user.title()), "isPro": False,
+                "avatarUrl": "/avatars/0.svg", "canPay": False, "orgs": orgs,
                 "auth": {"type": "access_token", "accessToken": access,
                          **({"expiresAt": token.expires_at} if token.expires_at else {})}}
 
@@ -349,27 +365,27 @@ class Hub(World):
             return 200, {}, {"_id": org.id, "name": org.name, "fullname": org.name.title(), "type": "org",
                              "isEnterprise": True, "plan": org.plan, "numUsers": len(org.members),
                              "avatarUrl": "/avatars/0.svg"}
+        if what == "members" and self.public_members:
+            return 200, {}, [self._member(org, u, None) for u in list(org.members)[:1]]
         self._signed(token)
+        account = next((u for u, i in org.accounts.items() if what == f"service-accounts/{i}"), None)
+        needs = PAGES.get("service-accounts" if account else what)
+        if needs is None:
+            raise Refused(404, "Sorry, we can't find the page you are looking for.")
+        opened = self.in_groups(token, org) if what == "resource-groups" else \
+            any(self.in_org(token, org, need) for need in needs)
+        policy = org.members.get(token.user) and self.refused_by_policy(token, org)
+        if not opened:
+            raise Refused(403, policy or f"You don't have the required permissions to complete this action on "
+                                         f"namespace {org.name}, missing permissions: {needs[0]}.")
         if what == "resource-groups":
-            if token.user not in org.members and not any(token.user in g["members"] for g in org.groups.values()):
-                raise Refused(403, "You don't have access to this organization.")
             return 200, {}, [{"id": g["id"], "name": n, "resources": [], "repos": [],
                               "users": [{"type": "user", "_id": self.user_id(u), "name": u, "role": r}
                                         for u, r in g["members"].items()]}
                              for n, g in org.groups.items()
                              if org.members.get(token.user) == "admin" or token.user in g["members"]]
-        pages = {"members": "org.read", "settings/repositories": "org.read", "audit-log/export": "org.read",
-                 "service-accounts": "org.serviceAccounts.read", "settings/network-security": "org.read",
-                 "settings/tokens": "org.read", "billing/usage": "org.read"}
-        account = next((u for u, i in org.accounts.items() if what == f"service-accounts/{i}"), None)
-        pages.update({what: "org.serviceAccounts.read"} if account else {})
-        if what not in pages:
-            raise Refused(404, "Sorry, we can't find the page you are looking for.")
-        if not self.in_org(token, org, pages[what]):
-            raise Refused(403, f"You don't have the required permissions to complete this action on namespace "
-                               f"{org.name}, missing permissions: {pages[what]}.")
         if what == "members":
-            return 200, {}, [{"user": u, "type": "user", "role": r} for u, r in org.members.items()]
+            return 200, {}, [self._member(org, u, r) for u, r in org.members.items()]
         if what == "settings/repositories":
             return 200, {}, [{"id": r.name, "type": r.type, "updatedAt": r.created_at, "storage": 0,
                               "visibility": "private" if r.private else "public", "storagePercent": 0}
@@ -382,7 +398,12 @@ class Hub(World):
             return 200, {}, {**self._account(org, account), "accessTokens": shown}
         if what == "service-accounts":
             return 200, {}, [self._account(org, user) for user in org.accounts]
-        return 200, {}, {} if what in ("settings/network-security", "billing/usage") else []
+        return 200, {}, {"settings/network-security": NETWORK, "billing/usage": {"usage": {}}}.get(what, [])
+
+    def _member(self, org, user, role):
+        """With a role only for those who may see it."""
+        return {"_id": self.user_id(user), "user": user, "fullname": user.title(), "type": "user", "isPro": False,
+                "avatarUrl": "/avatars/0.svg", **({"role": role} if role else {})}
 
     @staticmethod
     def _account(org, user):
@@ -406,14 +427,19 @@ class Hub(World):
         return 200, headers, found[start:start + self.inventory_page]
 
     def _auth_check(self, what, namespace, level, token):
-        org = self.org_any_case(namespace)
-        need = "job.write" if what == "jobs" else {"infer": "inference.endpoints.infer.write"}.get(
-            level, "inference.endpoints.write")
+        org, need = self.org_any_case(namespace), (JOBS if what == "jobs" else ENDPOINTS).get(level)
+        if need is None:
+            raise Refused(400, "Invalid input")
         if org is None or token.user not in org.members or not self.scoped(token, org, None, None, need):
             raise Refused(403, f"You don't have the required permissions to complete this action on namespace "
                                f"{namespace}, missing permissions: {need}.")
-        return 200, {}, {"namespace": {"id": org.id, "name": org.name},
-                         "user": {"id": self.user_id(token.user), "name": token.user}}
+        if self.refused_by_policy(token, org):
+            raise Refused(403, self.refused_by_policy(token, org))
+        answer = {"namespace": {"id": org.id, "name": org.name},
+                  "user": {"id": self.user_id(token.user), "name": token.user}}
+        if what != "jobs" and token.patterns:
+            return 207, {}, {**answer, "patternRestrictions": list(token.patterns)}
+        return 200, {}, answer
 
     def quota(self, who):
         with self.lock:
@@ -478,7 +504,8 @@ class _Handler(BaseHTTPRequestHandler):
             return None
         status, headers, answer = real or (None, None, None)
         if fault.answer:
-            status, answer, headers = (*fault.answer, {})[:3]
+            said = fault.answer(record) if callable(fault.answer) else fault.answer
+            status, answer, headers = (*said, {})[:3]
         return self.reply(record, token, status, headers, answer, cut=fault.cut)
 
     do_GET = do_POST = do_DELETE = do_PUT = do_PATCH = do_HEAD = serve

@@ -44,6 +44,8 @@ class Token:
     alive: bool = True
     revoked_in: tuple = ()                      # organizations whose administrator revoked it
     approved: bool = False
+    restrictions: tuple = ()                    # what whoami says of it in every organization: sso, mfa, ip
+    patterns: tuple = ()                        # the only inference endpoints it may touch, by name
     label: str | None = None                    # what its owner called it; its name here, when absent
     expires_at: str | None = None
     status: str = "authorized"                  # in the inventory
@@ -166,12 +168,20 @@ class World:
         role = self.role_in(org, repo.group, token.user)
         if action == "write" and role == "contributor":
             return repo.by == token.user
-        return RANK[role] >= (1 if action == "read" else 3)
+        return RANK.get(role, 0) >= (1 if action == "read" else 3)
 
     def may_create(self, token, org, group):
         return (self.scoped(token, org, group, None, "repo.write")
-                and RANK[self.role_in(org, group, token.user)] >= RANK["contributor"])
+                and RANK.get(self.role_in(org, group, token.user), 0) >= RANK["contributor"])
 
     def in_org(self, token, org, permission):
         return bool(org and token and org.members.get(token.user) == "admin" and not self.refused_by_policy(token, org)
                     and self.scoped(token, org, None, None, permission))
+
+    def in_groups(self, token, org):
+        """Who sees resource groups: a member, or somebody in one, whose token reads the organization."""
+        if self.refused_by_policy(token, org):
+            return False
+        known = token.user in org.members or any(token.user in g["members"] for g in org.groups.values())
+        return known and any(self.scoped(token, org, None, None, p)
+                             for p in ("org.read", "org.write", "resourceGroup.write", "repo.write"))

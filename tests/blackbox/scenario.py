@@ -133,6 +133,7 @@ class Case(unittest.TestCase):
 
     longMessage = True
     prefixes = ("scopewatch-canary",)
+    sentinels = ()
     leftovers_allowed = False
 
     def setUp(self):
@@ -169,7 +170,7 @@ class Case(unittest.TestCase):
         if hasattr(self, "hub"):
             self._end_processes()
             self.assertEqual(self.hub.touched(self.prefixes), [], "touched on the Hub though no canary")
-            self.assertEqual(self.hub.doubled(), [], "names that were POSTed more than once")
+            self.assertEqual(self.hub.doubled(self.sentinels), [], "names that were POSTed more than once")
             if not self.leftovers_allowed:
                 self.assertEqual(self.hub.leftovers(), [], "canaries left over on the Hub")
 

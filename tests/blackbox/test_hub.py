@@ -144,6 +144,41 @@ class HubAnswers(unittest.TestCase):
         self.assertEqual([(g["name"], g["id"]) for g in groups], [("grp", self.group)])
         self.assertEqual(self.call("GET", "/api/models/acme/secret-model/resource-group", "hf_janitor")[1]["name"], "grp")
 
+    def test_pages_open_to_their_own_scope(self):
+        pages = {"members": "org.members.read", "settings/repositories": "org.repos.read",
+                 "audit-log/export": "org.auditLog.write", "billing/usage": "org.billing.read",
+                 "service-accounts": "org.serviceAccounts.read", "settings/network-security": "org.networkSecurity.read",
+                 "resource-groups": "resourceGroup.write"}
+        token = self.hub.token("page", "hf_page", "alice")
+        for scope in pages.values():
+            token.scopes = [("org", "acme", [scope])]
+            opened = {p for p in pages if self.call("GET", f"/api/organizations/acme/{p}", "hf_page")[0] == 200}
+            self.assertEqual(opened, {p for p, needed in pages.items() if needed == scope})
+        self.assertEqual(self.call("GET", "/api/organizations/acme/members")[0], 401)
+        self.hub.public_members = True
+        status, page, _ = self.call("GET", "/api/organizations/acme/members")
+        self.assertEqual((status, [("role" in m) for m in page]), (200, [False]), "some, and not what they may")
+
+    def test_namespace_auth_checks(self):
+        token = self.hub.token("job", "hf_job", "carol", scopes=[("org", "acme", ["job.write"])])
+        jobs, endpoints = "/api/jobs/acme/auth-check/", "/api/inference-endpoints/acme/auth-check/"
+        status, body, _ = self.call("POST", jobs + "write", "hf_job", {})
+        self.assertEqual((status, body["namespace"]["name"], body["user"]["name"]), (200, "acme", "carol"))
+        status, body, _ = self.call("POST", endpoints + "infer", "hf_job", {})
+        self.assertEqual(status, 403)
+        self.assertIn("missing permissions: inference.endpoints.infer.write", body["error"])
+        token.scopes, token.patterns = [("org", "acme", ["inference.endpoints.write"])], ("gpt2-*",)
+        status, body, _ = self.call("POST", endpoints + "write", "hf_job", {})
+        self.assertEqual((status, body["patternRestrictions"]), (207, ["gpt2-*"]))
+        self.assertEqual(self.call("POST", endpoints + "infer", "hf_job", {})[0], 403)
+        self.assertEqual(self.call("POST", jobs + "own", "hf_job", {})[0], 400)
+
+    def test_the_users_own_settings(self):
+        self.hub.token("own", "hf_own", "bob", scopes=[("user", "bob", ["user.webhooks.read"])])
+        self.assertEqual(self.call("GET", "/api/settings/webhooks", "hf_own")[:2], (200, []))
+        self.assertEqual(self.call("GET", "/api/settings/billing/usage", "hf_own")[0], 403)
+        self.assertEqual(self.call("GET", "/api/settings/webhooks")[0], 401)
+
     def test_lock_and_cap(self):
         self.hub.create_seconds = 0.3
         answers = []
