@@ -23,7 +23,7 @@ fn heard(outcome: &Result<Answer, Failure>) -> CreateHeard {
 }
 
 fn auth_check(outcome: &Result<Answer, Failure>) -> Access {
-    row_of(Permission::RepoWrite).expect("a row").read(outcome, &[])
+    row_of(Permission::RepoWrite).expect("a row").read(outcome, "acme", &[])
 }
 
 fn refused(why: UnknownReason) -> CreateHeard {
@@ -213,7 +213,7 @@ fn every_probe_grants_its_own_shape_and_no_other() {
     for (body, of) in &shapes {
         for row in &rows {
             let wanted = of.contains(&row.permission);
-            let found = row.read(&json_said(200, body), &[]);
+            let found = row.read(&json_said(200, body), "acme", &[]);
             assert_eq!(found == Access::Allowed, wanted, "{} and {body}", row.permission);
         }
     }
@@ -226,18 +226,19 @@ fn every_probe_grants_its_own_shape_and_no_other() {
             ..Answer::default()
         };
         let about_repo = matches!(row.permission, Permission::RepoRead | Permission::RepoWrite);
-        let found = row.read(&Ok(hidden), &[]);
+        let found = row.read(&Ok(hidden), "acme", &[]);
         assert_eq!(found == Access::Denied(DenyReason::Hidden), about_repo, "{}", row.permission);
         let missing = r#"{"error":"You don't have the required permissions to complete this action on namespace acme, missing permissions: job.write."}"#;
-        assert_eq!(row.read(&json_said(403, missing), &[]), Access::Denied(DenyReason::Scope));
+        assert_eq!(row.read(&json_said(403, missing), "acme", &[]), Access::Denied(DenyReason::Scope));
         for body in ["<html>", "{}", r#"{"error":"x"}"#, "null", "17", "[17]", ""] {
-            assert_ne!(row.read(&json_said(200, body), &[]), Access::Allowed, "{body}");
+            assert_ne!(row.read(&json_said(200, body), "acme", &[]), Access::Allowed, "{body}");
         }
         let limited =
             r#"{"namespace":{"name":"acme"},"user":{"name":"bob"},"patternRestrictions":["gpt2-*"]}"#;
         let endpoint = row.permission.as_str().starts_with("endpoint.");
-        assert_eq!(row.read(&json_said(207, limited), &[]) == Access::Allowed, endpoint);
-        assert_ne!(row.read(&json_said(207, place), &[]), Access::Allowed);
+        assert_eq!(row.read(&json_said(207, limited), "acme", &[]) == Access::Allowed, endpoint);
+        assert_ne!(row.read(&json_said(207, place), "acme", &[]), Access::Allowed);
+        assert_ne!(row.read(&json_said(200, place), "other", &[]), Access::Allowed, "of another namespace");
     }
 }
 

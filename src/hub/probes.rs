@@ -110,13 +110,23 @@ impl Row {
     }
 
     /// What the answer says. A denial is half of the truth: it counts together with its control.
-    /// `restrictions` are whoami's `securityRestrictions` for the organization.
-    pub fn read(&self, outcome: &Result<Answer, Failure>, restrictions: &[String]) -> Access {
-        self.read_row(outcome, restrictions).1
+    /// `restrictions` are whoami's `securityRestrictions` for the organization that was asked about.
+    pub fn read(
+        &self,
+        outcome: &Result<Answer, Failure>,
+        organization: &str,
+        restrictions: &[String],
+    ) -> Access {
+        self.read_row(outcome, organization, restrictions).1
     }
 
     /// The same, with the row that decided.
-    pub fn read_row(&self, outcome: &Result<Answer, Failure>, restrictions: &[String]) -> (ProbeRow, Access) {
+    pub fn read_row(
+        &self,
+        outcome: &Result<Answer, Failure>,
+        organization: &str,
+        restrictions: &[String],
+    ) -> (ProbeRow, Access) {
         let unknown = Access::Undetermined;
         let answer = match outcome {
             Err(failure) => return (ProbeRow::Unanswered, unknown(of_failure(*failure))),
@@ -126,7 +136,9 @@ impl Row {
         // An organization's restrictions are no reason why the user's own settings are closed.
         let restrictions = if matches!(self.ask, Ask::User(_)) { &[] } else { restrictions };
         match (answer.status, envelope(answer)) {
-            (200..=299, None) if (self.granted)(answer) => (ProbeRow::Granted, Access::Allowed),
+            (200..=299, None) if (self.granted)(answer) && !names_another(answer, organization) => {
+                (ProbeRow::Granted, Access::Allowed)
+            }
             (200..=299, _) => (ProbeRow::OddSuccess, unknown(UnknownReason::Unrecognized)),
             (403, Some(text)) => match refusal(&text, restrictions) {
                 Refusal::Denied(why) => (ProbeRow::Refused, Access::Denied(why)),
@@ -156,6 +168,15 @@ fn names_place(answer: &Answer) -> bool {
     named("namespace") && named("user") && (answer.status != 207 || limited)
 }
 
+/// Whether the answer says that it is about another namespace than the one asked about. The Hub finds names in any
+/// letter case; that the organization is called exactly so is for the round's controls to show.
+fn names_another(answer: &Answer, organization: &str) -> bool {
+    json(answer)
+        .as_ref()
+        .and_then(|body| body.get("namespace")?.get("name")?.as_str())
+        .is_some_and(|name| !name.eq_ignore_ascii_case(organization))
+}
+
 /// A list of objects of which each has this field; an empty list is one, too.
 fn lists(answer: &Answer, field: &str) -> bool {
     match json(answer) {
@@ -181,7 +202,7 @@ mod tests {
         for row in ROWS {
             let own = matches!(row.ask, Ask::User(_));
             let why = if own { DenyReason::Scope } else { DenyReason::Sso };
-            let found = row.read(&Ok(refused.clone()), &["sso".to_owned()]);
+            let found = row.read(&Ok(refused.clone()), "acme", &["sso".to_owned()]);
             assert_eq!(found, Access::Denied(why), "{}", row.permission);
         }
     }

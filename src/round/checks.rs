@@ -266,7 +266,7 @@ impl Engine {
         let Some(row) = probes::row_of(check.permission) else { return };
         let known = self.declared(&check.token, now).zip(check.ruled_by());
         let restrictions = known.map_or(&[][..], |(declared, ruler)| declared.restrictions(ruler));
-        let found = row.read(&exchange.outcome, restrictions);
+        let found = row.read(&exchange.outcome, &check.organization, restrictions);
         let (stage, proof) = match (found, row.control) {
             (Access::Denied(why), Control::Target) => match self.target_proof(&check) {
                 Some(key) => (Stage::Denied(why, key.clone()), key),

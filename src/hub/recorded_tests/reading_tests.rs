@@ -110,7 +110,7 @@ pub(super) fn read(
         "description" | "listed" | "commits" => (of_visit(question, outcome), visited(question, outcome)),
         "tokens" | "accounts" | "account" => of_inventory(question, outcome),
         permission if rows(permission)? == rows("repo.read")? => {
-            let (row, access) = row_of(permission.parse().ok()?)?.read_row(outcome, restrictions);
+            let (row, access) = row_of(permission.parse().ok()?)?.read_row(outcome, "acme", restrictions);
             (row.as_str(), of(access))
         }
         control => (of_control(control, outcome), controlled(control, outcome)),
