@@ -269,12 +269,13 @@ pub async fn recorded(config: &Config, check: &Check) -> Result<Recorded, Fault>
     })
 }
 
-/// The canaries of the journal, newest first. Works beside a running daemon.
-pub async fn list_canaries(config: &Config) -> Result<Vec<Canary>, Fault> {
+/// The canaries of the journal, newest first, and the latched breakers. Works beside a running daemon.
+pub async fn list_canaries(config: &Config) -> Result<(Vec<Canary>, Vec<store::Breaker>), Fault> {
     let store = open_store(config, store::Mode::Read).await?;
     let canaries = store.all_canaries(10_000).await?;
+    let breakers = store.load(wall_now()).await?.breakers;
     store.close().await;
-    Ok(canaries)
+    Ok((canaries, breakers))
 }
 
 /// What the journal remembers of the tokens and their users, for a plan; and why that is nothing, if it is.

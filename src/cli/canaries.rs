@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use crate::app::{self, Fault, Once};
 use crate::intent::Canary;
 use crate::logging::Scrub;
+use crate::store::Breaker;
 
 use super::{ConfigArg, Exit, asked_to_stop, counted, say};
 
@@ -41,8 +42,8 @@ pub(super) async fn run(args: CanariesArgs, scrub: Scrub) -> Result<Exit, Fault>
     let config = app::load_config(&args.config.config)?.config;
     match args.action {
         Action::List { json } => {
-            let canaries = app::list_canaries(&config).await?;
-            say(&if json { as_json(&canaries)? } else { listed(&canaries) })?;
+            let (canaries, latched) = app::list_canaries(&config).await?;
+            say(&if json { as_json(&canaries, &latched)? } else { listed(&canaries) + &off(&latched) })?;
             Ok(left(&canaries))
         }
         Action::Sweep => {
@@ -96,7 +97,19 @@ fn listed(canaries: &[Canary]) -> String {
     text
 }
 
-fn as_json(canaries: &[Canary]) -> Result<String, Fault> {
+/// Where nothing is created until a person has looked, and at what.
+fn off(latched: &[Breaker]) -> String {
+    latched.iter().fold(String::new(), |mut text, breaker| {
+        let Breaker { organization, at, why } = breaker;
+        let _ = writeln!(
+            text,
+            "creating in {organization} is latched off since {at}: {why}; then `scopewatch canaries unlatch`"
+        );
+        text
+    })
+}
+
+fn as_json(canaries: &[Canary], latched: &[Breaker]) -> Result<String, Fault> {
     let shown: Vec<serde_json::Value> = canaries
         .iter()
         .map(|canary| {
@@ -114,7 +127,11 @@ fn as_json(canaries: &[Canary]) -> Result<String, Fault> {
             })
         })
         .collect();
-    serde_json::to_string_pretty(&serde_json::json!({ "schema": 1, "canaries": shown }))
+    let latched: Vec<serde_json::Value> = latched
+        .iter()
+        .map(|off| serde_json::json!({ "organization": off.organization, "since": off.at, "why": off.why }))
+        .collect();
+    serde_json::to_string_pretty(&serde_json::json!({ "schema": 1, "canaries": shown, "latched": latched }))
         .map(|json| format!("{json}\n"))
         .map_err(|error| Fault::Internal(format!("the list cannot be written ({error})")))
 }
