@@ -149,15 +149,20 @@ fn word<T: std::str::FromStr<Err = ()>>(text: &str) -> Result<T, String> {
 
 /// Everything: arguments, log, runtime, command, exit code.
 pub fn main() -> ExitCode {
+    let scrub = Scrub::new();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are answers, not mistakes. A closed pipe is nobody's mistake either.
-            let _ = error.print();
+            let _ = if error.use_stderr() {
+                // The sentence repeats what was typed, and that may be a secret in the wrong place.
+                write!(anstream::stderr(), "{}", scrub.clean(&error.render().ansi().to_string()))
+            } else {
+                error.print()
+            };
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8));
         }
     };
-    let scrub = Scrub::new();
     if let Err(error) = start_log(&cli, scrub.clone()) {
         complain(&error);
         return ExitCode::from(Exit::Internal as u8);

@@ -124,6 +124,9 @@ store: {{ url: "sqlite://{self.dir}/s/state.db" }}
             self.assertEqual(done.code, 2, f"usage errors exit 2\n{done}")
         done = self.run_binary("audit", "--config", path, "--token", PLANTED, expect=2)
         self.assertNotIn(PLANTED[3:], done.out + done.err, "what looks like a secret is not echoed")
+        for argv in ((PLANTED, "repo.create"), ("limited", PLANTED), ("limited", "repo.write", PLANTED)):
+            done = self.run_binary("explain", "--config", path, *argv, expect=2)
+            self.assertNotIn(PLANTED[3:], done.out + done.err, f"what looks like a secret is not echoed: {argv}")
         self.assertEqual(self.hub.requests, [])
 
 
