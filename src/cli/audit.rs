@@ -162,12 +162,11 @@ pub(super) fn named(config: &Config, names: &[String]) -> Result<Vec<TokenName>,
                 .tokens
                 .iter()
                 .map(|t| t.name.as_str())
-                .min_by_key(|known| strsim::damerau_levenshtein(name, known))
-                .map(|known| format!("; did you mean '{known}'?"));
-            Err(Fault::Usage(format!(
-                "--token: there is no token '{name}' in the config{}",
-                near.unwrap_or_default()
-            )))
+                .map(|known| (strsim::damerau_levenshtein(name, known), known))
+                .filter(|(slips, known)| slips * 3 <= known.len().max(3))
+                .min()
+                .map(|(_, known)| format!("; did you mean '{known}'?"));
+            Err(Fault::Usage(format!("there is no token '{name}' in the config{}", near.unwrap_or_default())))
         })
         .collect()
 }

@@ -114,8 +114,13 @@ pub(super) fn check_of(
     if let Some(check) = found {
         return Ok((check.clone(), true));
     }
-    let target = parsed(permission, target.unwrap_or_default())
-        .ok_or_else(|| Fault::Usage(format!("{permission} needs a target: {}", form(permission))))?;
+    let target = parsed(permission, target.unwrap_or_default()).ok_or_else(|| {
+        let form = form(permission);
+        Fault::Usage(match target {
+            Some(wrong) => format!("'{wrong}' is no target of {permission}, which takes {form}"),
+            None => format!("{permission} needs a target: {form}"),
+        })
+    })?;
     let check = Check {
         organization: configured.organization.clone(),
         token: token.clone(),
@@ -132,7 +137,7 @@ fn form(permission: Permission) -> &'static str {
     match permission {
         Permission::RepoCreate => "model, dataset or space, and @GROUP for a resource group",
         Permission::RepoRead | Permission::RepoWrite => "ORGANIZATION/NAME, or dataset:ORGANIZATION/NAME",
-        _ => "none, or -",
+        _ => "no target, or -",
     }
 }
 

@@ -4,7 +4,7 @@
 //! do not, the Hub's own reason is, and what to ask whom.
 
 use crate::access::{Access, DenyReason, UnknownReason, Verdict};
-use crate::hub::predict::{Entity, Known, Outcome, Place, Prediction, Remedy, latent, token_page};
+use crate::hub::predict::{Entity, Known, Outcome, Place, Prediction, Remedy, Wanted, latent, token_page};
 use crate::hub::shown::{listed, quoted, shown};
 use crate::hub::vocabulary;
 use crate::hub::whoami::{Declared, Scope};
@@ -139,7 +139,13 @@ fn widen(facts: &Facts<'_>, prediction: Option<&Prediction>, why: DenyReason) ->
     }
     if let Some(wanted) = prediction.and_then(Prediction::wanted) {
         let page = token_page(facts.endpoint, &wanted);
-        steps.push(format!("A new token with this already filled in: {page}"));
+        // Single repositories have no parameter.
+        let filled = if wanted == Wanted::default() {
+            "A new token; pick the repository on its page"
+        } else {
+            "A new token with this already filled in"
+        };
+        steps.push(format!("{filled}: {page}"));
     }
     if steps.is_empty() {
         steps.push(by_reason(why).to_owned());

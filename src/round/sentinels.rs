@@ -68,11 +68,11 @@ impl Engine {
             self.check_answered(at, now);
             return self.hear_creation_on_sentinel(id, exchange, now);
         }
-        let sentinel = trial.sentinel.clone();
+        let (kind, sentinel) = (trial.kind, trial.sentinel.clone());
         if let Proof::Not(why) = there(&exchange.outcome, &sentinel, false) {
             self.keep_evidence(at, exchange);
             let sentence = format!(
-                "the sentinel '{sentinel}' could not be seen under exactly this name, so nothing was tried; name a repository that lasts and that the janitor can read"
+                "the sentinel, {kind} '{sentinel}', could not be seen under exactly this name, so nothing was tried; name a repository that lasts and that the janitor can read"
             );
             return self.end_trial(id, Access::Undetermined(why), sentence, now);
         }
