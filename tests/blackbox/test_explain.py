@@ -166,6 +166,24 @@ class Hostile(Explain):
             with self.subTest(argv):
                 self.safe(self.with_config(*argv).out)
 
+    def test_names_that_are_secrets(self):
+        """A Hub that has lost its mind calls things by our tokens."""
+        secret, token = self.secrets["janitor"], self.hub.tokens["limited"]
+        token.label, token.scopes = f"x{secret}", [("org", "acme", ["repo.write", f"perm.{secret}"])]
+        self.hub.names = {"user-limited": secret}
+        self.hub.group("acme", secret, **{"user-limited": "write"})
+        self.explain("limited", "repo.write")
+        for argv in (("audit",), ("audit", "--format", "json"), ("audit", "--format", "sarif"), ("baseline",), ("plan",)):
+            done = self.with_config(*argv)
+            self.assertNotIn(secret, done.out + done.err, argv)
+        daemon = self.serve("-vv")
+        wait_until(lambda: daemon.metrics().one("scopewatch_round_duration_seconds_count"), "a round")
+        for path in ("/api/v1/report", "/api/v1/findings", "/metrics", "/"):
+            self.assertNotIn(secret, daemon.get(path)[1], path)
+        self.assertNotIn(secret, daemon.output())
+        for file in (self.dir / "state").iterdir():
+            self.assertNotIn(secret.encode(), file.read_bytes(), file.name)
+
     def test_refusals(self):
         self.hub.fault("POST", "auth-check", answer=(403, {"error": "missing permissions: " + ESCAPES}, {}))
         self.hub.fault("GET", "auth-check/write", answer=(500, ESCAPES, {}))
