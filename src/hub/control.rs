@@ -281,7 +281,7 @@ impl ControlWalk {
             }
         } else if self.plan.janitor {
             let why = self.unseen(row, outcome);
-            self.fail(why, format!("the janitor lists a private repository that it cannot read; give it read access to the organization's repositories"));
+            self.fail(why, "the janitor lists a private repository that it cannot read; give it read access to the organization's repositories".to_owned());
         } else {
             self.stage = Stage::Absent;
         }

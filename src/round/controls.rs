@@ -79,7 +79,7 @@ impl Engine {
         }
         if let Some(ControlJob::Walking(walk)) = self.controls.remove(key) {
             let done = walk.finish();
-            self.sight_groups(&done, now);
+            self.sight_groups(key, &done, now);
             self.controls.insert(key.clone(), ControlJob::Done(done, now.mono));
         }
     }

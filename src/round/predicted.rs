@@ -6,13 +6,14 @@ use std::collections::BTreeSet;
 use crate::access::{
     Access, Check, CheckKey, Expected, RepoName, RepoType, Severity, Target, TokenName, UnknownReason,
 };
-use crate::exchange::{Answer, Failure};
+use crate::exchange::{Answer, Credential, Failure};
 use crate::hub::answers::json;
 use crate::hub::control::Control;
 use crate::hub::predict::{Group, Known, Place, Prediction, latent, mismatch, predict};
 use crate::moment::{Moment, Timestamp};
 use crate::report::{CheckResult, FindingKey, FindingKind};
 
+use super::controls::ControlKey;
 use super::proofs::Proof;
 use super::record::check_finding;
 use super::{Effect, Engine, Grounds, Job, explain, ignores};
@@ -22,7 +23,8 @@ use super::{Effect, Engine, Grounds, Job, explain, ignores};
 pub(super) struct Sighted {
     private: Option<bool>,
     gated: Option<bool>,
-    group: Option<String>,
+    /// The id of its resource group, and who was shown it there: observers see different groups.
+    group: Option<(String, Credential)>,
     /// When it was described last.
     at: Option<Timestamp>,
     /// Checks whose prediction waits for another look; one is under way then.
@@ -51,7 +53,7 @@ impl Engine {
             }
             Target::Repo { kind, repo } => {
                 let Some(seen) = self.sighted.get(&(*kind, repo.clone())) else { return Known::default() };
-                let place = seen.group.as_ref().map(|id| {
+                let place = seen.group.as_ref().map(|(id, _)| {
                     let (_, groups) = self.known_groups(check, now);
                     let name = groups.into_iter().find(|(_, known)| known == id).map(|(name, _)| name);
                     Place::In(Group { id: Some(id.clone()), name })
@@ -105,10 +107,21 @@ impl Engine {
         }
     }
 
-    /// Takes from a control which repository is in which group.
-    pub(super) fn sight_groups(&mut self, control: &Control, now: Moment) {
+    /// Takes from a control which repository is in which group. What this observer was shown in one before and is
+    /// not any more has left it.
+    pub(super) fn sight_groups(&mut self, key: &ControlKey, control: &Control, now: Moment) {
+        let (organization, observer) = key;
+        if control.groups.is_some() {
+            let mine = |seen: &Sighted| seen.group.as_ref().is_some_and(|(_, by)| by == observer);
+            for ((_, repo), seen) in &mut self.sighted {
+                if repo.namespace == *organization && mine(seen) {
+                    seen.group = None;
+                }
+            }
+        }
         for (kind, repo, group) in &control.grouped {
-            self.sighted.entry((*kind, repo.clone())).or_default().group = Some(group.clone());
+            let entry = self.sighted.entry((*kind, repo.clone())).or_default();
+            entry.group = Some((group.clone(), observer.clone()));
         }
         for seen in &control.seen {
             let entry = self.sighted.entry((seen.kind, seen.repo.clone())).or_default();
@@ -117,8 +130,8 @@ impl Engine {
             if entry.gated.is_none() {
                 entry.at = Some(now.wall);
             }
-            if seen.group.is_some() {
-                entry.group.clone_from(&seen.group);
+            if let Some(group) = &seen.group {
+                entry.group = Some((group.clone(), observer.clone()));
             }
         }
     }

@@ -193,19 +193,3 @@ impl<'a> Case<'a> {
         }
     }
 }
-
-const SHOWN: usize = 96;
-
-/// A word of the Hub, fit to be shown: cut, and without what steers a terminal or the direction of text.
-pub(super) fn plain(word: &str) -> String {
-    let steers = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-    };
-    let mut shown: String = word.chars().filter(|c| !steers(*c)).take(SHOWN + 1).collect();
-    if let Some((cut, _)) = shown.char_indices().nth(SHOWN) {
-        shown.truncate(cut);
-        shown.push('…');
-    }
-    shown
-}

@@ -16,6 +16,7 @@ mod token;
 
 use crate::access::{Access, DenyReason, Permission, Target};
 
+use super::shown::shown;
 use super::whoami::Declared;
 
 pub use facts::{Entity, Group, Known, Place, Role, TokenPolicy};
@@ -70,7 +71,7 @@ impl Factor {
     }
 
     fn with(mut self, what: &'static str, word: &str) -> Factor {
-        self.data.push((what, facts::plain(word)));
+        self.data.push((what, shown(word)));
         self
     }
 

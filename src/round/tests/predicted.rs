@@ -237,3 +237,36 @@ fn a_mismatch_about_a_repository_outlives_the_process_and_a_hub_without_an_answe
         );
     }
 }
+
+#[test]
+fn a_repository_that_left_its_group_is_not_judged_by_that_group() {
+    let text = ASKED.replace(
+        "[{ permission: repo.create, access: denied }]",
+        "[{ permission: repo.write, repo: acme/known, access: denied },
+             { permission: repo.create, resource_group: team, access: denied }]",
+    );
+    let mut life = world(configured(&text), SERVE, 1);
+    let open = TokenName::new("open");
+    life.hub.holders.insert(open.clone(), holder("bob", false, true, false));
+    let id = "a".repeat(24);
+    let mut said = whoami("no_access", &["repo.write"]);
+    said["orgs"][0]["resourceGroups"] = json!([{ "id": id, "name": "team", "role": "write" }]);
+    life.hub.whoami.insert(open, said);
+    let listed = |resources: Value| {
+        let groups = json!([{ "id": id, "name": "team", "users": [], "resources": resources }]);
+        super::hub::said(200, &groups)
+    };
+    let page = "/api/organizations/acme/resource-groups";
+    let inside = listed(json!([{ "type": "model", "name": "acme/known", "private": true }]));
+    life.hub.pages.insert(page.to_owned(), inside);
+    life.start();
+    serve_for(&mut life, 600);
+    let told = |life: &Life| {
+        let mismatches = lasting(life, FindingKind::PredictionMismatch);
+        mismatches.iter().any(|detail| detail.contains("write to 'acme/known'"))
+    };
+    assert!(told(&life), "by the documents the group's writers write");
+    life.hub.pages.insert(page.to_owned(), listed(json!([])));
+    serve_for(&mut life, 1200);
+    assert!(!told(&life), "where it is now nobody knows");
+}
