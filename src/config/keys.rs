@@ -138,9 +138,17 @@ fn whole_permissions() -> Vec<&'static str> {
     permissions().into_iter().filter(|name| !name.starts_with("repo.")).collect()
 }
 
-/// What may be ignored: all but an ignore that is over, or one could be silenced for ever by the next.
+/// What may be ignored: whatever is about a configured token, because an ignore names one. Not an ignore that is
+/// over, or one could be silenced for ever by the next.
 pub(super) fn ignorable() -> impl Iterator<Item = FindingKind> {
-    FindingKind::ALL.iter().copied().filter(|kind| *kind != FindingKind::IgnoreExpired)
+    const OTHERS: &[FindingKind] = &[
+        FindingKind::IgnoreExpired,
+        FindingKind::UnmanagedToken,
+        FindingKind::CanaryLeft,
+        FindingKind::StateReset,
+        FindingKind::HubUnreachable,
+    ];
+    FindingKind::ALL.iter().copied().filter(|kind| !OTHERS.contains(kind))
 }
 
 fn kinds() -> Vec<&'static str> {

@@ -16,7 +16,7 @@ use crate::report::{
     CanaryShown, CanarySummary, CheckResult, CheckView, Finding, FindingKey, FindingKind, OrganizationView,
     Report, Snapshot, Summary,
 };
-use crate::store::{LastAnswer, Write};
+use crate::store::{FINDINGS_STAY, LastAnswer, Write};
 
 use super::checks::{CheckJob, creation_access};
 use super::{Effect, Engine, Meter, declared, explain, ignores};
@@ -202,6 +202,8 @@ impl Engine {
         }
         let Some(round) = self.round.take() else { return };
         self.prune_canaries();
+        let old = now.wall - FINDINGS_STAY;
+        self.findings.retain(|_, finding| finding.resolved_at.is_none_or(|at| at > old));
         self.ignore_findings(now);
         if round.recovery {
             self.recovering = false;

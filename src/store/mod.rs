@@ -17,6 +17,8 @@ mod sqlite;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use crate::access::{CheckKey, TokenName, UnknownReason};
 use crate::alert::CheckState;
 use crate::intent::{Canary, CanaryState};
@@ -25,6 +27,9 @@ use crate::report::Finding;
 
 pub use fault::{Operation, StoreFault};
 pub use sqlite::Store;
+
+/// For how long a finding that ended is still told of. Its row stays.
+pub const FINDINGS_STAY: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// How the store is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +49,7 @@ pub struct Kept {
     pub last_canary_id: i64,
     /// Every check that was ever answered and not forgotten.
     pub checks: Vec<CheckState>,
-    /// Every finding, also those that ended.
+    /// Every finding that lasts, and those that ended in the last days ([`FINDINGS_STAY`]).
     pub findings: Vec<Finding>,
     /// Creation calls of the last 24 hours, oldest first.
     pub creations: Vec<Creation>,

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Row, Sqlite};
 
+use super::FINDINGS_STAY;
 use super::fault::Trouble;
 use super::journal::CREATIONS_COUNT;
 use super::{Breaker, Creation, Declared, Kept, LastAnswer, Pause, Transition};
@@ -72,8 +73,12 @@ pub(in crate::store) async fn kept(
     let checks = sqlx::query("SELECT * FROM checks ORDER BY organization, token, permission, target")
         .fetch_all(&mut *connection)
         .await?;
-    let findings =
-        sqlx::query("SELECT * FROM findings ORDER BY since, rowid").fetch_all(&mut *connection).await?;
+    let findings = sqlx::query(
+        "SELECT * FROM findings WHERE resolved_at IS NULL OR resolved_at > $1 ORDER BY since, rowid",
+    )
+    .bind((now - FINDINGS_STAY).0)
+    .fetch_all(&mut *connection)
+    .await?;
     let creations = sqlx::query("SELECT * FROM creations WHERE at > $1 ORDER BY at, rowid")
         .bind((now - CREATIONS_COUNT).0)
         .fetch_all(&mut *connection)

@@ -412,3 +412,32 @@ fn an_answer_to_another_walk_is_no_answer_to_this_control() {
     engine.hear_control(&key, &exchange, now);
     assert!(engine.control(&key).is_none(), "the walk still waits for its own answer");
 }
+
+#[test]
+fn a_finding_that_ended_long_ago_is_forgotten() {
+    let mut life = world(configured(PLAIN), SERVE, 1);
+    let ended = |days: u64| crate::report::Finding {
+        kind: FindingKind::Rotated,
+        organization: "acme".into(),
+        token: Some(TokenName::new(if days > 30 { "open" } else { "narrow" })),
+        permission: None,
+        target: None,
+        severity: crate::access::Severity::Warning,
+        since: life.wall() - S(60 * 24 * 3600),
+        last_seen: life.wall() - S(days * 24 * 3600),
+        resolved_at: Some(life.wall() - S(days * 24 * 3600)),
+        detail: "it was another".into(),
+    };
+    life.kept.findings = vec![ended(31), ended(29)];
+    life.start();
+    serve_for(&mut life, 900);
+    let shown = life.shown.clone().expect("something is shown");
+    let told: Vec<&str> = shown
+        .findings
+        .iter()
+        .filter(|f| f.kind == FindingKind::Rotated)
+        .filter_map(|f| f.token.as_ref())
+        .map(TokenName::as_str)
+        .collect();
+    assert!(told.contains(&"narrow") && !told.contains(&"open"), "{told:?}");
+}

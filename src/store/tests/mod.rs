@@ -181,6 +181,21 @@ async fn everything_comes_back_as_it_was_written_also_after_a_restart() {
 }
 
 #[tokio::test]
+async fn findings_that_ended_long_ago_are_not_told_any_more() {
+    let place = Place::new();
+    let store = place.store().await;
+    let day = 24 * 3600;
+    let ended = |kind, days: i64| Finding { resolved_at: Some(at(-days * day)), ..finding(kind, Some("ci")) };
+    let lasting = finding(FindingKind::Blind, None);
+    let batch = [ended(FindingKind::Rotated, 31), ended(FindingKind::RoleChanged, 29), lasting.clone()];
+    store.write(&batch.clone().map(Write::Finding)).await.expect("writes");
+    let kept = store.load(NOW).await.expect("loads").findings;
+    assert_eq!(kept.len(), 2);
+    assert!(kept.contains(&batch[1]) && kept.contains(&lasting));
+    store.close().await;
+}
+
+#[tokio::test]
 async fn what_an_answer_rests_on_is_kept_until_its_check_is_forgotten() {
     let place = Place::new();
     let store = place.store().await;
