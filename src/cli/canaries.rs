@@ -1,6 +1,7 @@
 //! `canaries`: the journal for people. List it, finish what is unfinished, close what only a person can judge.
 
 use std::fmt::Write;
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
@@ -9,12 +10,13 @@ use crate::intent::Canary;
 use crate::logging::Scrub;
 use crate::store::Breaker;
 
-use super::{ConfigArg, Exit, asked_to_stop, counted, say};
+use super::{Exit, asked_to_stop, counted, say};
 
 #[derive(Debug, Args)]
 pub(super) struct CanariesArgs {
-    #[command(flatten)]
-    config: ConfigArg,
+    /// The config file; may stand before or after what is to be done.
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
     #[command(subcommand)]
     action: Action,
 }
@@ -39,7 +41,10 @@ enum Action {
 }
 
 pub(super) async fn run(args: CanariesArgs, scrub: Scrub) -> Result<Exit, Fault> {
-    let config = app::load_config(&args.config.config)?.config;
+    let path = args.config.ok_or_else(|| {
+        Fault::Usage("--config FILE is needed: the journal lies where the config says".to_owned())
+    })?;
+    let config = app::load_config(&path)?.config;
     match args.action {
         Action::List { json } => {
             let (canaries, latched) = app::list_canaries(&config).await?;
@@ -134,4 +139,27 @@ fn as_json(canaries: &[Canary], latched: &[Breaker]) -> Result<String, Fault> {
     serde_json::to_string_pretty(&serde_json::json!({ "schema": 1, "canaries": shown, "latched": latched }))
         .map(|json| format!("{json}\n"))
         .map_err(|error| Fault::Internal(format!("the list cannot be written ({error})")))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Alone {
+        #[command(flatten)]
+        canaries: CanariesArgs,
+    }
+
+    #[test]
+    fn the_config_may_stand_on_either_side() {
+        for words in [["_", "--config", "a.yaml", "list"], ["_", "list", "--config", "a.yaml"]] {
+            let parsed = Alone::try_parse_from(words).expect("it is understood").canaries;
+            assert_eq!(parsed.config, Some(PathBuf::from("a.yaml")));
+        }
+        let parsed = Alone::try_parse_from(["_", "sweep"]).expect("it is understood").canaries;
+        assert_eq!(parsed.config, None);
+    }
 }
