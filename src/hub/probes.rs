@@ -185,6 +185,13 @@ fn lists(answer: &Answer, field: &str) -> bool {
     }
 }
 
+/// Whether a list of members shows roles, which are for members of the organization (OpenAPI: optional; that the
+/// public list has none is UNCONFIRMED).
+pub fn shows_roles(outcome: &Result<Answer, Failure>) -> bool {
+    let body = outcome.as_ref().ok().and_then(json);
+    matches!(body, Some(Value::Array(items)) if items.iter().any(|item| item.get("role").is_some()))
+}
+
 /// An object with this field.
 fn describes(answer: &Answer, field: &str) -> bool {
     json(answer).is_some_and(|body| body.get(field).is_some())

@@ -23,8 +23,9 @@ pub(super) enum Stage {
     /// Refused; whether that means something depends on the target, as it was asked for: a reload may meanwhile
     /// have put another observer in place.
     Denied(DenyReason, ProofKey),
-    /// Granted; whether that means something depends on what others get.
-    Granted(ProofKey),
+    /// Granted; whether that means something depends on what others get. With it, whether the answer shows what
+    /// only members are shown.
+    Granted(ProofKey, bool),
     /// Its canary is under way.
     Creating(i64),
     /// It is tried on its sentinel.
@@ -36,7 +37,7 @@ impl Stage {
     /// The proof without which the answer does not count.
     pub(super) fn waits_for(&self) -> Option<&ProofKey> {
         match self {
-            Stage::Denied(_, key) | Stage::Granted(key) => Some(key),
+            Stage::Denied(_, key) | Stage::Granted(key, _) => Some(key),
             _ => None,
         }
     }
@@ -274,7 +275,7 @@ impl Engine {
             },
             (Access::Allowed, Control::Closed) => {
                 let key = ProofKey::Closed(check.permission, check.organization.clone());
-                (Stage::Granted(key.clone()), key)
+                (Stage::Granted(key.clone(), probes::shows_roles(&exchange.outcome)), key)
             }
             _ => return self.finish_check(at, found, String::new(), now),
         };
@@ -291,7 +292,7 @@ impl Engine {
         for at in &round.active {
             let Some(job) = round.jobs.get(*at) else { continue };
             match &job.stage {
-                Stage::Denied(..) | Stage::Granted(_) => {
+                Stage::Denied(..) | Stage::Granted(..) => {
                     if let Some((found, sentence)) = self.judge_by_proof(&job.check, &job.stage, now) {
                         ends.push((*at, found, sentence));
                     }

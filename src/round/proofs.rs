@@ -26,6 +26,8 @@ pub(super) enum ProofKey {
 pub(super) enum Proof {
     Asked,
     Shown,
+    /// Open to whoever has no token, but without what only members are shown.
+    Partly,
     Not(UnknownReason),
 }
 
@@ -44,6 +46,11 @@ impl ProofKey {
             ProofKey::There(_, repo, observer) => there(outcome, repo, *observer == Credential::Anonymous),
             ProofKey::Closed(..) => match outcome {
                 Ok(a) if matches!(a.status, 401 | 403 | 404) && a.content_type != "text/html" => Proof::Shown,
+                Ok(answer) if (200..300).contains(&answer.status) => {
+                    let listed = matches!(json(answer), Some(serde_json::Value::Array(_)));
+                    let open = listed && !probes::shows_roles(outcome);
+                    if open { Proof::Partly } else { Proof::Not(UnknownReason::NoControl) }
+                }
                 Ok(answer) => Proof::Not(match of_status(answer) {
                     why @ (UnknownReason::RateLimited | UnknownReason::HubError | UnknownReason::Timeout) => {
                         why
@@ -128,7 +135,8 @@ impl Engine {
         let proof = *self.round.as_ref()?.proofs.get(key)?;
         match stage {
             Stage::Denied(why, _) => self.judge_denial(check, *why, key, proof, now),
-            _ => judge_grant(check, proof),
+            Stage::Granted(_, roles) => judge_grant(check, proof, *roles),
+            _ => None,
         }
     }
 
@@ -156,6 +164,8 @@ impl Engine {
                 ),
             ),
             Proof::Not(why) => unknown(why, format!("the janitor could not show that '{repo}' exists")),
+            // Of a repository nothing is shown in part.
+            Proof::Partly => None,
             Proof::Shown if why == DenyReason::Hidden && !self.known_alive(&check.token, now) => unknown(
                 UnknownReason::NoControl,
                 "nothing shows that the token is alive: its whoami is not known".to_owned(),
@@ -165,11 +175,12 @@ impl Engine {
     }
 }
 
-fn judge_grant(check: &Check, proof: Proof) -> Option<(Access, String)> {
+fn judge_grant(check: &Check, proof: Proof, roles: bool) -> Option<(Access, String)> {
     match proof {
         Proof::Asked => None,
         Proof::Shown => Some((Access::Allowed, String::new())),
-        Proof::Not(UnknownReason::NoControl) => Some((
+        Proof::Partly if roles => Some((Access::Allowed, String::new())),
+        Proof::Partly | Proof::Not(UnknownReason::NoControl) => Some((
             Access::Undetermined(UnknownReason::NoControl),
             format!(
                 "the Hub answers {} of '{}' without any token, too, so that the answer says nothing of this one",

@@ -50,6 +50,8 @@ pub struct Hub {
     pub vanishing: bool,
     /// Shows its members to anybody.
     pub open_members: bool,
+    /// And to its own also their roles.
+    pub roles: bool,
     /// Says yes, or no, to whatever is asked.
     pub says: Option<bool>,
     /// Its listings have a next page for ever, and nothing private on any.
@@ -174,6 +176,9 @@ impl Hub {
     fn page(&self, page: &str, request: &Request) -> Answer {
         let admin = self.holder(&request.credential).is_some_and(|holder| holder.deletes);
         match page {
+            "members" if self.open_members && self.roles && admin => {
+                said(200, &json!([{ "user": "alice", "role": "admin" }]))
+            }
             "members" if self.open_members => said(200, &json!([{ "user": "alice" }])),
             _ if !admin => refused(403, "You don't have the required permissions"),
             "members" => said(200, &json!([{ "user": "alice" }])),

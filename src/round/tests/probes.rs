@@ -86,6 +86,15 @@ fn what_is_open_to_everybody_is_no_grant() {
 }
 
 #[test]
+fn who_is_shown_more_than_everybody_is_granted_it() {
+    let mut life = world(configured(TABLE), AUDIT, 1);
+    (life.hub.open_members, life.hub.roles) = (true, true);
+    audit(&mut life);
+    assert_eq!(found(&life, "org.members", "open"), ("allowed", None));
+    assert_eq!(found(&life, "org.members", "narrow"), ("undetermined", Some("no_control")));
+}
+
+#[test]
 fn under_read_only_no_post_leaves_though_it_would_change_nothing() {
     for text in [TABLE, TRIAL] {
         let mut life = world(configured(text), Mode { read_only: true, one_shot: true }, 1);

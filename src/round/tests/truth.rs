@@ -238,7 +238,7 @@ impl Life {
                 | Permission::JobWrite
                 | Permission::EndpointInfer => holder.creates,
                 Permission::UserWebhooks => false,
-                Permission::OrgMembers if self.hub.open_members => false,
+                Permission::OrgMembers if self.hub.open_members => self.hub.roles && holder.deletes,
                 Permission::RepoRead => {
                     let mut repos = self.hub.repos.iter();
                     let repo = repos.find(|((_, name), _)| *name == result.target).map(|(_, repo)| repo);
