@@ -247,12 +247,12 @@ fn sarif_messages_hold_no_placeholder_and_no_link() {
 
 #[test]
 fn addresses_of_files_are_relative_where_they_can_be() {
-    let of = |file: &str| super::sarif::uri(file, Some(Path::new("/work/repo")));
+    let of = |file: &str| super::sarif::uri(file, Some(Path::new("/srv/repo")));
     assert_eq!(of("scopewatch.yaml"), "scopewatch.yaml");
     assert_eq!(of("./conf/ä%.yaml"), "conf/%C3%A4%25.yaml");
     assert_eq!(of("a:b/c d.yaml"), "a%3Ab/c%20d.yaml");
     assert_eq!(of("../x.yaml"), "../x.yaml");
-    assert_eq!(of("/work/repo/conf/x.yaml"), "conf/x.yaml");
+    assert_eq!(of("/srv/repo/conf/x.yaml"), "conf/x.yaml");
     assert_eq!(of("/etc/scope watch/x?#.yaml"), "file:///etc/scope%20watch/x%3F%23.yaml");
 }
 
