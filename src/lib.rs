@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! words      access exchange intent moment report secret      plain values, each word spelled once
-//! core       config schedule plan pace hub compare alert explain render   decisions: no clock, no dice, no I/O
+//! core       config schedule plan pace hub compare alert      decisions: no clock, no dice, no I/O
+//!            explain render baseline                          what is told of them, as text
 //! edges      probe store metrics serve logging                one kind of I/O each, strangers to one another
 //! shell      round app cli                                    the story, the life, the commands
 //! apart      simulator                                        a pretend Hub; shares nothing with the rest

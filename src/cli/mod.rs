@@ -92,7 +92,8 @@ enum Command {
     Audit(audit::AuditArgs),
     /// One round now, and the `expect` entries that would make it ok. Exit 0, 2 usage or config, 3 something unknown.
     Baseline(baseline::BaselineArgs),
-    /// Why a check comes out as it does: expected, declared, predicted, observed, and the fix.
+    /// Why a check comes out as it does: expected, declared, predicted, observed, and the fix. Exit 0, 1 drift, 2
+    /// usage or config, 3 unknown.
     Explain(explain::ExplainArgs),
     /// Validates a config: every mistake at once. Touches no network.
     Check {

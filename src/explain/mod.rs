@@ -213,6 +213,10 @@ fn member_lines(member: &Membership) -> Vec<String> {
     lines
 }
 
+/// What the tags of rules mean.
+const LEGEND: &str = "DOC the Hub's documentation, SPEC its OpenAPI, CLIENT its Python client, STAFF its makers, \
+                      ISSUE its users,\n  OBS-3P an answer that others recorded, INFER concluded by us";
+
 fn factors(text: &mut String, facts: &Facts<'_>, prediction: Option<&Prediction>) -> std::fmt::Result {
     let Some(prediction) = prediction else { return Ok(()) };
     writeln!(text, "\nWhat decides it, in the order in which the documents have it:")?;
@@ -229,6 +233,7 @@ fn factors(text: &mut String, facts: &Facts<'_>, prediction: Option<&Prediction>
         let rule = format!("{} {}", factor.rule.sentence, factor.rule.source);
         text.push_str(&wrapped(&" ".repeat(lead.len()), &rule));
     }
+    writeln!(text, "  ({LEGEND})")?;
     if facts.observed.is_some_and(|o| mismatch(prediction, o.access) == Some(true)) {
         writeln!(text, "  The Hub does otherwise than these documents say.")?;
     }
