@@ -2,26 +2,13 @@
 //! nothing that nobody could tell becomes an expectation.
 //! Method: random answers under random names, written and read again; one text in full.
 
-use std::path::Path;
-
 use proptest::prelude::*;
 
 use super::*;
 use crate::access::{DenyReason, RepoName, UnknownReason, Verdict};
 use crate::compare::compare;
-use crate::config::{Disk, Source, parse};
+use crate::config::{NoDisk, Source, parse};
 use crate::report::{CanarySummary, Summary};
-
-struct NoDisk;
-
-impl Disk for NoDisk {
-    fn list(&self, _: &Path) -> Result<Vec<String>, String> {
-        Err("no directory".into())
-    }
-    fn include(&self, _: &str) -> Result<Vec<(String, String)>, String> {
-        Err("no file".into())
-    }
-}
 
 fn read(text: &str) -> Config {
     let parsed = parse(Source { name: "test.yaml", text }, &NoDisk);

@@ -15,6 +15,20 @@ mod mistakes;
 mod redact;
 mod schema;
 mod settings;
+/// For tests: no other file and no directory is there.
+#[cfg(test)]
+pub struct NoDisk;
+
+#[cfg(test)]
+impl Disk for NoDisk {
+    fn list(&self, _: &Path) -> Result<Vec<String>, String> {
+        Err("no directory".into())
+    }
+    fn include(&self, _: &str) -> Result<Vec<(String, String)>, String> {
+        Err("no file".into())
+    }
+}
+
 #[cfg(test)]
 mod tests;
 mod tokens;

@@ -3,27 +3,14 @@
 //! Method: small configs with one thing each. That the calls themselves are the ones made is tested where rounds
 //! are lived (`round::tests::planned`) and against the simulated Hub (`cli::tests::plan`).
 
-use std::path::Path;
-
 use super::calls::{Bucket, Part, Scope, Times, calls};
 use super::quota::{Budget, FREE_QUOTA, HUB_CREATIONS_A_DAY, Known, Source, User, budget, called};
 use super::scopes::{Own, own_tokens};
 use super::*;
-use crate::config::{Disk, Source as Text, parse};
+use crate::config::{NoDisk, Source as Text, parse};
 use crate::exchange::{Credential, Verb};
 use crate::hub::whoami::{Declared, Membership, Scope as Granted};
 use crate::moment::Timestamp;
-
-struct NoDisk;
-
-impl Disk for NoDisk {
-    fn list(&self, _: &Path) -> Result<Vec<String>, String> {
-        Err("no directory".into())
-    }
-    fn include(&self, _: &str) -> Result<Vec<(String, String)>, String> {
-        Err("no file".into())
-    }
-}
 
 fn read(text: &str) -> Config {
     let parsed = parse(Text { name: "test.yaml", text }, &NoDisk);

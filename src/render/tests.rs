@@ -7,24 +7,13 @@ use serde_json::Value;
 
 use super::*;
 use crate::access::{Access, DenyReason, Expected, Severity, UnknownReason};
-use crate::config::{Disk, Source, parse};
+use crate::config::{NoDisk, Source, parse};
 use crate::intent::ShownState;
 use crate::moment::Timestamp;
 use crate::report::{CanaryShown, CanarySummary, Summary};
 
 /// Names a pipe, a tag, quotes, a link, a mention, an issue, an address and what is not ASCII.
 const EVIL: &str = "a|b<script>\"'`](http://x.example) @team #1 {0} www.x.example \\| ä\u{202e}";
-
-struct NoDisk;
-
-impl Disk for NoDisk {
-    fn list(&self, _: &Path) -> Result<Vec<String>, String> {
-        Ok(Vec::new())
-    }
-    fn include(&self, _: &str) -> Result<Vec<(String, String)>, String> {
-        Ok(Vec::new())
-    }
-}
 
 fn config() -> Config {
     let evil = serde_json::to_string(EVIL).expect("a string");

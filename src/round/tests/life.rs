@@ -2,12 +2,11 @@
 //! process may die between any two events, and every effect is held against the truth of the Hub and the journal.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access::TokenName;
-use crate::config::{self, Config, Disk, Source};
+use crate::config::{self, Config, NoDisk, Source};
 use crate::exchange::{Answer, Credential, Exchange, Failure, Request};
 use crate::hub::names::{NONCE_BYTES, Signer};
 use crate::intent::{Canary, CanaryState};
@@ -25,17 +24,6 @@ pub const S: fn(u64) -> Duration = Duration::from_secs;
 pub const BEGIN: Timestamp = Timestamp(1_795_305_500_000);
 /// What a request takes until it is given up on.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
-
-struct NoDisk;
-
-impl Disk for NoDisk {
-    fn list(&self, _: &Path) -> Result<Vec<String>, String> {
-        Err("no directory".into())
-    }
-    fn include(&self, _: &str) -> Result<Vec<(String, String)>, String> {
-        Err("no file".into())
-    }
-}
 
 pub fn configured(text: &str) -> Arc<Config> {
     let parsed = config::parse(Source { name: "test.yaml", text }, &NoDisk);
