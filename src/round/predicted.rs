@@ -119,7 +119,18 @@ impl Engine {
                 }
             }
         }
-        for (kind, repo, group) in &control.grouped {
+        // Groups may hold thousands of repositories of which nobody asks.
+        let config = self.config.clone();
+        let checks = config.tokens.iter().flat_map(|token| &token.checks);
+        let asked: BTreeSet<(RepoType, &RepoName)> = checks
+            .filter_map(|check| match &check.target {
+                Target::Repo { kind, repo } => Some((*kind, repo)),
+                _ => None,
+            })
+            .collect();
+        for (kind, repo, group) in
+            control.grouped.iter().filter(|(kind, repo, _)| asked.contains(&(*kind, repo)))
+        {
             let entry = self.sighted.entry((*kind, repo.clone())).or_default();
             entry.group = Some((group.clone(), observer.clone()));
         }
