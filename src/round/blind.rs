@@ -11,7 +11,7 @@ use crate::schedule::period;
 
 use super::controls::ControlKey;
 use super::record::{check_finding, organization_finding};
-use super::{Engine, explain};
+use super::{Engine, sentences};
 
 impl Engine {
     /// Draws both from the controls of a round that ended.
@@ -68,7 +68,7 @@ impl Engine {
                 id,
                 blind,
                 Severity::Warning,
-                || explain::finding(FindingKind::Blind, check),
+                || sentences::finding(FindingKind::Blind, check),
                 now.wall,
             );
         }

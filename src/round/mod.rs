@@ -16,13 +16,13 @@ mod creations;
 mod declared;
 pub mod drive;
 mod effects;
-mod explain;
 pub mod ignores;
 mod inventory;
 mod predicted;
 mod proofs;
 mod record;
 mod rounds;
+mod sentences;
 mod sentinels;
 mod tokens;
 

@@ -16,7 +16,7 @@ use crate::report::{CheckResult, FindingKey, FindingKind};
 use super::controls::ControlKey;
 use super::proofs::Proof;
 use super::record::check_finding;
-use super::{Effect, Engine, Grounds, Job, explain, ignores};
+use super::{Effect, Engine, Grounds, Job, ignores, sentences};
 
 /// What was seen of a repository, for predictions only; a proof of anything it is not.
 #[derive(Debug, Clone, Default)]
@@ -216,7 +216,7 @@ impl Engine {
         };
         for (key, lasts) in drawn {
             let kind = key.kind;
-            let detail = || explain::predicted(kind, check, &prediction, found);
+            let detail = || sentences::predicted(kind, check, &prediction, found);
             self.set_finding(key, lasts, Severity::Warning, detail, now.wall);
         }
     }

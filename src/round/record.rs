@@ -19,7 +19,7 @@ use crate::report::{
 use crate::store::{FINDINGS_STAY, LastAnswer, Write};
 
 use super::checks::{CheckJob, creation_access};
-use super::{Effect, Engine, Meter, declared, explain, ignores};
+use super::{Effect, Engine, Meter, declared, ignores, sentences};
 
 /// Resolved findings that are still shown, at most.
 const RESOLVED_SHOWN: usize = 100;
@@ -70,7 +70,7 @@ impl Engine {
                 _ => Severity::Warning,
             };
             let id = check_finding(kind, &key);
-            self.set_finding(id, lasts, severity, || explain::finding(kind, check), now.wall);
+            self.set_finding(id, lasts, severity, || sentences::finding(kind, check), now.wall);
         }
     }
 
@@ -95,7 +95,7 @@ impl Engine {
             result.access = Access::Allowed.as_str();
             result.reason = None;
             result.verdict = verdict;
-            result.explanation = explain::result(check, verdict, Access::Allowed, "");
+            result.explanation = sentences::result(check, verdict, Access::Allowed, "");
             result.canary = Some(shown(&canary));
         }
         self.changed = true;
@@ -125,7 +125,7 @@ impl Engine {
         let verdict = compare(check.expected, found);
         let ended = job.ended.map_or(Timestamp(0), |ended| ended.wall);
         let known = self.declared(&check.token, now);
-        let mut explanation = explain::result(check, verdict, found, &job.why);
+        let mut explanation = sentences::result(check, verdict, found, &job.why);
         if let (Some(known), Some(ruler)) = (known, check.ruled_by().filter(|_| found != Access::Allowed)) {
             explanation.push_str(&declared::barred(ruler, known.restrictions(ruler)));
         }
