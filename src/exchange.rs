@@ -64,6 +64,8 @@ pub struct Answer {
     pub rate_limit_policy: Option<String>,
     /// `Retry-After`, as sent.
     pub retry_after: Option<String>,
+    /// `Date`: the answering clock, to the second.
+    pub date: Option<Timestamp>,
     /// `Link`, as sent.
     pub link: Option<String>,
     /// The whole body, at most [`BODY_LIMIT`] bytes; anything that is not UTF-8 is replaced.

@@ -34,6 +34,11 @@ impl Timestamp {
         DateTime::parse_from_rfc3339(text).ok().map(|at| Timestamp(at.timestamp_millis()))
     }
 
+    /// Reads a date as HTTP writes it (RFC 9110 §5.6.7, the preferred form).
+    pub fn parse_http(text: &str) -> Option<Timestamp> {
+        DateTime::parse_from_rfc2822(text).ok().map(|at| Timestamp(at.timestamp_millis()))
+    }
+
     /// The calendar form, for cron arithmetic.
     pub fn to_utc(self) -> DateTime<Utc> {
         DateTime::from_timestamp_millis(self.0).unwrap_or_default()

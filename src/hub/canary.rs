@@ -29,6 +29,8 @@ const PAUSES: [Duration; 3] = [Duration::from_secs(2), Duration::from_secs(8), D
 const LOOK_EVERY: Duration = Duration::from_secs(300);
 /// Beside two horizons: how long is looked for somebody who can see.
 const BLIND_PATIENCE: Duration = Duration::from_secs(24 * 3600);
+/// Absence of a creation that nobody answered counts from so late on, however short the horizon.
+const LEAST_WAIT: Duration = Duration::from_secs(10);
 /// Checks of what is already proven gone: an hour, a day and a week after.
 const RECHECKS: [Duration; 3] =
     [Duration::from_secs(3600), Duration::from_secs(24 * 3600), Duration::from_secs(7 * 24 * 3600)];
@@ -114,7 +116,7 @@ fn quarantine(canary: &mut Canary, note: &str) -> Event {
 }
 
 /// Whether a DELETE is over: it cannot take effect any more, however long one waits.
-fn is_over(attempt: &DeleteAttempt) -> bool {
+pub fn is_over(attempt: &DeleteAttempt) -> bool {
     matches!(attempt.outcome, DeleteOutcome::Refused | DeleteOutcome::Unauthenticated | DeleteOutcome::Unsent)
 }
 
@@ -127,7 +129,7 @@ fn last_send(canary: &Canary) -> Timestamp {
 /// From when on absence counts: every request of ours is over. A creation that nobody answered is given ten
 /// seconds at least, the time of its second look, however short the horizon.
 fn settled_at(canary: &Canary, rules: Rules) -> Timestamp {
-    let posted = canary.given_up_at.map(|at| at + rules.horizon.max(PAUSES[0] + PAUSES[1]));
+    let posted = canary.given_up_at.map(|at| at + rules.horizon.max(LEAST_WAIT));
     let others = last_send(canary) + rules.horizon;
     posted.map_or(others, |at| at.max(others))
 }
@@ -170,6 +172,48 @@ pub fn after_restart(canary: &mut Canary, now: Timestamp) -> Option<Event> {
         canary.next_at = Some(now);
     }
     event
+}
+
+/// The latest moment that its record names as past.
+pub fn latest_mark(canary: &Canary) -> Timestamp {
+    let deletes = canary.deletes.iter().map(|attempt| attempt.at);
+    deletes
+        .chain(canary.absences.iter().copied())
+        .chain(canary.given_up_at)
+        .fold(canary.planned_at, Timestamp::max)
+}
+
+/// The clock was set: it would show `expected`, and shows `now`. Whatever could still take effect is given its
+/// horizon anew, because how much of it has passed the record no longer tells; sightings of absence begin anew.
+/// Nothing that was over becomes open again.
+pub fn clock_stepped(
+    canary: &mut Canary,
+    expected: Timestamp,
+    now: Timestamp,
+    rules: Rules,
+) -> Option<Event> {
+    let open = |at: Timestamp| at > now || expected < at + rules.horizon;
+    let mut moved = false;
+    for attempt in canary.deletes.iter_mut().filter(|attempt| !is_over(attempt) && open(attempt.at)) {
+        attempt.at = now;
+        moved = true;
+    }
+    let posted = canary.given_up_at.unwrap_or(canary.planned_at);
+    let asked = !matches!(canary.state, CanaryState::Planned | CanaryState::Gone);
+    if asked && posted.max(canary.planned_at) + rules.horizon.max(LEAST_WAIT) > expected.min(now) {
+        canary.given_up_at = Some(now);
+        moved = true;
+    }
+    if canary.state == CanaryState::Gone {
+        canary.absences.iter_mut().for_each(|at| *at = (*at).min(now));
+        canary.next_at = canary.next_at.map(|at| at.min(now + RECHECKS[0]));
+    } else {
+        moved |= !canary.absences.is_empty();
+        canary.absences.clear();
+        let looked_at = canary.next_at.is_some() && canary.state != CanaryState::Quarantined;
+        canary.next_at = canary.next_at.map(|at| if looked_at { now } else { at });
+    }
+    moved.then_some("the clock was set")
 }
 
 /// After the answer to the POST, or after it was found that it never left.

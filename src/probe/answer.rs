@@ -5,6 +5,7 @@ use reqwest::header::{CONTENT_ENCODING, HeaderMap, TRANSFER_ENCODING};
 
 use super::Keyring;
 use crate::exchange::{Answer, BODY_LIMIT, Failure};
+use crate::moment::Timestamp;
 
 /// The longest header value that is kept, in characters.
 const HEADER_LIMIT: usize = 256;
@@ -50,6 +51,7 @@ pub(super) async fn read(mut response: Response, keyring: &Keyring) -> Result<An
         rate_limit: kept("ratelimit", HEADER_LIMIT),
         rate_limit_policy: kept("ratelimit-policy", HEADER_LIMIT),
         retry_after: kept("retry-after", HEADER_LIMIT),
+        date: kept("date", HEADER_LIMIT).as_deref().and_then(Timestamp::parse_http),
         link: kept("link", LINK_LIMIT),
         body: body(&bytes, &content_type, keyring),
         content_type,

@@ -61,8 +61,10 @@ impl Engine {
             let Some(state) = self.checks.get(&key) else { continue };
             let period = if check.creates() { create } else { probe };
             let stale_after = config.alerts.stale_after.unwrap_or(period * 3);
-            let since = state.conclusive.map_or(self.begun.wall, |(_, at)| at.max(self.begun.wall));
-            let blind = state.latest.conclusive().is_none() && now.wall.since(since) > stale_after;
+            // Counted from the start, and by a clock that nobody sets.
+            let since = self.concluded.get(&key).copied().unwrap_or(self.begun.mono);
+            let waited = now.mono.saturating_sub(since);
+            let blind = state.latest.conclusive().is_none() && waited > stale_after;
             let id = check_finding(FindingKind::Blind, &key);
             self.set_finding(
                 id,

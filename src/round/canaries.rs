@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::access::TokenName;
+use crate::access::{TokenName, UnknownReason};
 use crate::exchange::{Credential, Exchange, Failure};
 use crate::hub::canary::{self, Hands, Next, Proof, Rules};
 use crate::hub::classify::CreateHeard;
@@ -17,6 +17,7 @@ use crate::moment::{Moment, Timestamp};
 use crate::plan::calls::VISITS_OF_A_RUN;
 use crate::store::{Breaker, Write};
 
+use super::gate::Bound;
 use super::tokens::TokenState;
 use super::{Effect, Engine, Job, Meter, Op, SEND_WITHIN};
 
@@ -36,6 +37,10 @@ pub(super) struct Live {
     visit: Option<Visit>,
     /// Who saw it, and when last.
     seen: BTreeMap<Credential, Duration>,
+    /// What its record says of a request that may change something is durable.
+    pub durable: bool,
+    /// When a look last proved what it is.
+    pub identified_at: Option<Duration>,
     /// It was looked at since the start.
     looked: bool,
     /// How often, in this process.
@@ -52,6 +57,16 @@ fn accident(canary: &Canary, sight: &Sight, signed: bool, rules: Rules) -> Optio
     }
     let other = Proof::Foreign(canary::ID_DIFFERS);
     (canary::prove(canary, seen, signed, rules) == other).then_some("a canary's id changed under its name")
+}
+
+/// Whether what a sight leads to would rest on how much time has passed: that it is ours by when it was created, that
+/// an earlier deletion is over, that it stays away.
+fn rests_on_time(canary: &Canary, sight: &Sight) -> bool {
+    match sight {
+        Sight::Present(..) => canary.repo_id.is_none() || !canary.deletes.is_empty(),
+        Sight::Absent { .. } => true,
+        Sight::Moved | Sight::Blind(_) => false,
+    }
 }
 
 /// A check waits so long for its canary after an answer that left things open: two looks.
@@ -72,6 +87,8 @@ impl Live {
             busy: false,
             visit: None,
             seen: BTreeMap::new(),
+            durable: false,
+            identified_at: None,
             looked: false,
             visits: 0,
             counted_created: bound,
@@ -252,7 +269,10 @@ impl Engine {
             janitor: self.janitor_of(&live.canary).is_some_and(|janitor| self.usable(&janitor)),
         };
         let signed = self.signer.is_ours(&live.canary.repo, live.canary.kind);
-        let sight = visit.sight();
+        let mut sight = visit.sight();
+        if self.clock_is_doubtful() && rests_on_time(&live.canary, &sight) {
+            sight = Sight::Blind(UnknownReason::Conflict);
+        }
         let accident = accident(&live.canary, &sight, signed, rules);
         let Some(live) = self.canaries.get_mut(&id) else { return };
         live.busy = false;
@@ -260,6 +280,7 @@ impl Engine {
         live.visits = live.visits.saturating_add(1);
         if let Sight::Present(_, who) = &sight {
             live.seen.insert(who.clone(), now.mono);
+            live.identified_at = Some(now.mono);
         }
         let bound = live.canary.repo_id.is_some();
         let (event, next) = canary::after_sight(&mut live.canary, &sight, signed, hands, now.wall, rules);
@@ -290,6 +311,7 @@ impl Engine {
             return;
         }
         let (organization, why) = (organization.to_owned(), why.to_owned());
+        self.changed = true;
         self.tell(
             true,
             format!(
@@ -297,8 +319,35 @@ impl Engine {
             ),
         );
         let breaker = Breaker { organization: organization.clone(), at: now.wall, why };
-        self.breakers.insert(organization, breaker.clone());
+        self.breakers.insert(organization.clone(), breaker.clone());
         self.remember(Write::Breaker(breaker));
+        self.recall_creations(&organization, now);
+    }
+
+    /// Creations that are still queued do not leave any more.
+    fn recall_creations(&mut self, organization: &str, now: Moment) {
+        for outgoing in std::mem::take(&mut self.outgoing) {
+            let job = self.flights.get(&outgoing.flight);
+            let (create, trial) = match job {
+                Some(Job::Create(id)) => (Some(*id), None),
+                Some(Job::Trial(id)) if outgoing.bound.is_some() => (None, Some(*id)),
+                _ => (None, None),
+            };
+            let of_create = create.and_then(|id| self.canaries.get(&id)).map(|l| &l.canary.repo.namespace);
+            let of_trial =
+                trial.and_then(|id| self.trials.get(&id)).map(super::sentinels::Trial::organization);
+            if of_create.map(String::as_str).or(of_trial) != Some(organization) {
+                self.outgoing.push_back(outgoing);
+                continue;
+            }
+            self.flights.remove(&outgoing.flight);
+            if let Some(id) = create {
+                self.create_unsent(id, UnknownReason::NoControl, now);
+            }
+            if let Some(id) = trial {
+                self.trial_recalled(id, now);
+            }
+        }
     }
 
     fn begin_delete(&mut self, id: i64, by: Deleter, now: Moment) {
@@ -310,11 +359,14 @@ impl Engine {
         }
         let event = canary::before_delete(&mut live.canary, by, now.wall);
         live.busy = true;
+        live.durable = false;
         let write = Write::Canary { canary: live.canary.clone(), event: event.to_owned(), at: now.wall };
         self.store(Op::Attempt(id, now.mono + SEND_WITHIN), vec![write]);
     }
 
     pub(super) fn attempt_stored(&mut self, id: i64, done: bool, before: Duration, now: Moment) {
+        let Some(live) = self.canaries.get_mut(&id) else { return };
+        live.durable = done;
         let Some(live) = self.canaries.get(&id) else { return };
         let canary = &live.canary;
         let by = canary.deletes.last().map(|attempt| attempt.by);
@@ -325,7 +377,8 @@ impl Engine {
         match who.filter(|_| done) {
             Some(who) => {
                 let request = routes::delete(&canary.repo, canary.kind, Credential::Token(who));
-                self.ask(Job::Delete(id), request, Some(before));
+                let bound = Bound { before, epoch: self.epoch };
+                self.ask(Job::Delete(id), request, Some(bound));
             }
             None => self.take_delete(id, &Err(Failure::Stale), now),
         }

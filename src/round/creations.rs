@@ -12,6 +12,7 @@ use crate::moment::Moment;
 use crate::store::{Creation, Pause, Write};
 
 use super::canaries::Live;
+use super::gate::Bound;
 use super::{Engine, Job, Op, SEND_WITHIN};
 
 /// Unresolved canaries of one organization, at most; one leak must not become a hundred.
@@ -63,6 +64,10 @@ impl Engine {
         }
         if self.latched(&check.organization) {
             return Err((UnknownReason::NoControl, latched_off(&check.organization)));
+        }
+        if self.clock_is_wrong() {
+            let sentence = "the clock and the Hub's differ by more than a minute, so that nothing is created; set the clock right";
+            return Err((UnknownReason::NoControl, sentence.to_owned()));
         }
         let group = self.resolve_group(check, group, now)?;
         Ok((group, self.user_of(&Credential::Token(check.token.clone()))))
@@ -232,6 +237,7 @@ impl Engine {
     pub(super) fn intent_stored(&mut self, id: i64, done: bool, now: Moment) {
         let Some(live) = self.canaries.get_mut(&id) else { return };
         live.busy = false;
+        live.durable = done;
         if !done {
             // Whatever became of the commit, this name is never sent.
             let at = live.check;
@@ -256,7 +262,8 @@ impl Engine {
         let canary = &live.canary;
         let credential = Credential::Token(canary.token.clone());
         let request = routes::create(&canary.repo, canary.kind, canary.group.as_deref(), credential);
-        self.ask(Job::Create(id), request, Some(now.mono + SEND_WITHIN));
+        let bound = Bound { before: now.mono + SEND_WITHIN, epoch: self.epoch };
+        self.ask(Job::Create(id), request, Some(bound));
     }
 
     /// Its POST will never leave.

@@ -21,6 +21,7 @@ use crate::report::{Report, Snapshot};
 use crate::secret::SecretFault;
 use crate::store::{Store, Write};
 
+use super::gate::{self, Bound};
 use super::{Effect, Engine, Event, Grounds, Meter, Notice};
 
 /// Keys as read this moment: the ring to send with, and what the engine may know of each.
@@ -156,7 +157,7 @@ impl<O: Outlet> Driver<O> {
                 hands.ring = Arc::new(loaded.ring);
                 return Some(Event::Keys(loaded.known));
             }
-            Effect::Send { flight, request, before } => self.send(flight, request, before, hands),
+            Effect::Send { flight, request, bound } => self.send(flight, request, bound, hands),
             Effect::Store { op, batch } => {
                 // The writer lives as long as this loop, so that this cannot fail.
                 let _ = hands.batches.send((op, batch));
@@ -171,14 +172,13 @@ impl<O: Outlet> Driver<O> {
         None
     }
 
-    fn send(&mut self, flight: u64, request: Request, before: Option<Duration>, hands: &mut Hands) {
+    fn send(&mut self, flight: u64, request: Request, bound: Option<Bound>, hands: &mut Hands) {
         let now = self.now();
         let (prober, ring) = (self.prober.load_full(), hands.ring.clone());
         let sent = request.clone();
-        // Otherwise the decision is too old: what it stood on may no longer be so.
-        let in_time = before.is_none_or(|before| now.mono <= before);
+        let may = gate::may_leave(bound, now.mono, Some(self.engine.epoch()));
         let task = hands.flights.spawn(async move {
-            if in_time {
+            if may {
                 prober.send(&ring, request, now.wall).await
             } else {
                 failed(request, Failure::Stale, now)

@@ -15,6 +15,8 @@ use crate::schedule::Classes;
 use crate::secret::SecretFault;
 use crate::store::Write;
 
+use super::gate::Bound;
+
 /// What may happen to the engine.
 #[derive(Debug)]
 pub enum Event {
@@ -43,8 +45,8 @@ pub enum Event {
 pub enum Effect {
     /// Read all keys again; answered by [`Event::Keys`].
     LoadKeys,
-    /// Send, unless this moment has passed; answered by [`Event::Heard`].
-    Send { flight: u64, request: Request, before: Option<Duration> },
+    /// Send, if it may still leave ([`super::gate::may_leave`]); answered by [`Event::Heard`].
+    Send { flight: u64, request: Request, bound: Option<Bound> },
     /// Make durable, in one transaction and in this order; answered by [`Event::Stored`].
     Store { op: u64, batch: Vec<Write> },
     /// Show this from now on.

@@ -11,11 +11,13 @@
 mod blind;
 mod canaries;
 mod checks;
+mod clock;
 mod controls;
 mod creations;
 mod declared;
 pub mod drive;
 mod effects;
+pub mod gate;
 pub mod ignores;
 mod inventory;
 mod predicted;
@@ -46,7 +48,9 @@ use crate::store::{Breaker, Creation, Kept, Pause, Write};
 pub use effects::{Effect, Event, Grounds, Meter, Mode, Notice};
 
 use canaries::Live;
+use clock::Clock;
 use controls::{ControlJob, ControlKey};
+use gate::Bound;
 use inventory::Inventory;
 use predicted::Sighted;
 use rounds::Round;
@@ -83,7 +87,7 @@ enum Op {
 struct Outgoing {
     flight: u64,
     request: Request,
-    before: Option<Duration>,
+    bound: Option<Bound>,
 }
 
 /// All state of the daemon.
@@ -93,6 +97,9 @@ pub struct Engine {
     signer: Signer,
     dice: Box<dyn FnMut() -> [u8; NONCE_BYTES] + Send>,
     begun: Moment,
+    /// Under which this process writes to the journal.
+    epoch: i64,
+    clock: Clock,
     out: Vec<Effect>,
     last_flight: u64,
     last_op: u64,
@@ -119,6 +126,8 @@ pub struct Engine {
     breakers: BTreeMap<String, Breaker>,
     pauses: BTreeMap<String, Pause>,
     checks: BTreeMap<CheckKey, CheckState>,
+    /// When each check was last answered conclusively in this process.
+    concluded: BTreeMap<CheckKey, Duration>,
     findings: BTreeMap<FindingKey, Finding>,
     /// What descriptions of repositories said in passing.
     sighted: BTreeMap<(RepoType, RepoName), Sighted>,
@@ -181,6 +190,8 @@ impl Engine {
             signer,
             dice,
             begun: now,
+            epoch: 0,
+            clock: Clock::new(now),
             out: Vec::new(),
             last_flight: 0,
             last_op: 0,
@@ -207,6 +218,7 @@ impl Engine {
             pauses: kept.pauses.into_iter().map(|p| (p.owner.clone(), p)).collect(),
             checks: kept.checks.into_iter().map(|state| (state.key.clone(), state)).collect(),
             findings: kept.findings.into_iter().map(|f| (f.key(), f)).collect(),
+            concluded: BTreeMap::new(),
             sighted: BTreeMap::new(),
             mismatched: BTreeMap::new(),
             suspected: BTreeSet::new(),
@@ -237,6 +249,7 @@ impl Engine {
         for canary in kept.canaries {
             engine.resume_canary(canary, now);
         }
+        engine.tame_the_future(now);
         engine.forget_unconfigured(now);
         engine.ignore_findings(now);
         engine.recovering = engine.canaries_unlooked() || engine.canaries_due(now);
@@ -255,6 +268,11 @@ impl Engine {
         self.explaining = Some(key);
     }
 
+    /// The epoch of the journal under which this engine decides.
+    pub fn epoch(&self) -> i64 {
+        self.epoch
+    }
+
     /// The waits of the canary protocol.
     fn rules(&self) -> Rules {
         Rules { horizon: self.config.hub.in_flight_horizon }
@@ -270,6 +288,7 @@ impl Engine {
 
     /// Takes one event and says what is to be done. The effects are to be carried out in their order.
     pub fn handle(&mut self, event: Event, now: Moment) -> Vec<Effect> {
+        self.notice_step(now);
         match event {
             Event::Due(classes) => self.due(classes),
             Event::Once { due, only } => {
@@ -296,6 +315,8 @@ impl Engine {
 
     /// When the engine wants to be woken at the latest, even if nothing happens.
     pub fn wake_at(&self, now: Moment) -> Option<Duration> {
+        // By the clock as it was when it was last looked at: whether it was set since is noticed on waking.
+        let now = Moment { wall: self.clock.expected(now), ..now };
         let canaries = self.canary_wakes(now);
         let round = self.round.as_ref().and_then(Round::wake_at);
         // What is due already waits for something that will be an event of its own: waking for it would spin.
@@ -339,7 +360,7 @@ impl Engine {
             }
         }
         self.save(now);
-        self.launch();
+        self.launch(now);
         // While the store fails, what is shown goes on from the state in memory.
         let stored = !self.saving && self.unsaved.is_empty();
         if self.changed && (stored || self.store_faults > 0) {
@@ -360,12 +381,12 @@ impl Engine {
     }
 
     /// Queues a request; it leaves when there is room in the air.
-    fn ask(&mut self, job: Job, request: Request, before: Option<Duration>) {
+    fn ask(&mut self, job: Job, request: Request, bound: Option<Bound>) {
         self.last_flight += 1;
         let flight = self.last_flight;
         let urgent = matches!(job, Job::Create(_) | Job::Trial(_) | Job::Delete(_) | Job::Visit(_));
         self.flights.insert(flight, job);
-        let outgoing = Outgoing { flight, request, before };
+        let outgoing = Outgoing { flight, request, bound };
         if urgent {
             self.outgoing.push_front(outgoing);
         } else {
@@ -373,14 +394,15 @@ impl Engine {
         }
     }
 
-    fn launch(&mut self) {
+    fn launch(&mut self, now: Moment) {
         while self.in_air < self.config.hub.max_in_flight.max(1) {
-            let Some(Outgoing { flight, request, before }) = self.outgoing.pop_front() else { break };
+            let Some(Outgoing { flight, request, bound }) = self.outgoing.pop_front() else { break };
+            self.assert_sound(flight, &request, bound, now);
             self.in_air += 1;
             if let Some(fingerprint) = self.fingerprint(&request.credential) {
                 self.sent_with.insert(flight, fingerprint.to_owned());
             }
-            self.out.push(Effect::Send { flight, request, before });
+            self.out.push(Effect::Send { flight, request, bound });
         }
     }
 

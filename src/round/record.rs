@@ -56,6 +56,9 @@ impl Engine {
         let before = self.checks.get(&key);
         let state = CheckState::after(before, &key, check.expected, found, patience, now.wall);
         let firing = state.firing;
+        if found.conclusive().is_some() {
+            self.concluded.insert(key.clone(), now.mono);
+        }
         self.checks.insert(key.clone(), state.clone());
         self.remember(Write::Check(state));
         for (kind, verdict) in [
@@ -349,6 +352,7 @@ impl Engine {
             .collect();
         self.latest.retain(|key, _| configured.contains(key));
         self.mismatched.retain(|key, _| configured.contains(key));
+        self.concluded.retain(|key, _| configured.contains(key));
         let gone: Vec<CheckKey> =
             self.checks.keys().filter(|key| !configured.contains(key)).cloned().collect();
         for key in gone {

@@ -12,6 +12,7 @@ use crate::moment::Moment;
 use crate::store::{Creation, Write};
 
 use super::creations::latched_off;
+use super::gate::Bound;
 use super::proofs::{Proof, there};
 use super::{Engine, Job, Op, SEND_WITHIN};
 
@@ -28,6 +29,13 @@ pub(super) struct Trial {
     user: String,
     /// When the sentinel was seen; before that it was only asked for.
     seen_at: Option<Moment>,
+}
+
+impl Trial {
+    /// Where something might be created.
+    pub(super) fn organization(&self) -> &str {
+        &self.check.organization
+    }
 }
 
 impl Engine {
@@ -92,13 +100,20 @@ impl Engine {
         }
         // An accident that came to light since the look.
         if self.latched(&trial.check.organization) {
-            let sentence = latched_off(&trial.check.organization);
-            return self.end_trial(id, Access::Undetermined(UnknownReason::NoControl), sentence, now);
+            return self.trial_recalled(id, now);
         }
         let Some(seen_at) = trial.seen_at else { return };
         let who = Credential::Token(trial.check.token.clone());
         let request = routes::create(&trial.sentinel, trial.kind, trial.group.as_deref(), who);
-        self.ask(Job::Trial(id), request, Some(seen_at.mono + SEND_WITHIN));
+        let bound = Bound { before: seen_at.mono + SEND_WITHIN, epoch: self.epoch };
+        self.ask(Job::Trial(id), request, Some(bound));
+    }
+
+    /// Creating was latched off before it left.
+    pub(super) fn trial_recalled(&mut self, id: u64, now: Moment) {
+        let Some(trial) = self.trials.get(&id) else { return };
+        let sentence = latched_off(trial.organization());
+        self.end_trial(id, Access::Undetermined(UnknownReason::NoControl), sentence, now);
     }
 
     /// What was queued will not leave any more.

@@ -62,7 +62,7 @@ impl TokenState {
 }
 
 /// Whether an answer is one that only the Hub gives, and not one of its failures.
-fn of_the_hub(exchange: &Exchange) -> bool {
+pub(super) fn of_the_hub(exchange: &Exchange) -> bool {
     match &exchange.outcome {
         Ok(answer) if (200..300).contains(&answer.status) => json(answer).is_some(),
         Ok(answer) => (400..429).contains(&answer.status) && envelope(answer).is_some(),
@@ -229,6 +229,7 @@ impl Engine {
         };
         self.hub_reachable = Some(answer.status < 500);
         self.answered_in_round |= of_the_hub(exchange);
+        self.hear_date(exchange, now);
         let limit = rate_limit(answer);
         let refused = (answer.status == 429 && limit.remaining.unwrap_or(0) == 0)
             .then_some(limit.retry_after.or(limit.reset));

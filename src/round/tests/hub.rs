@@ -60,6 +60,8 @@ pub struct Hub {
     pub whoami: BTreeMap<TokenName, Value>,
     /// What the pages of organizations say, by path and query.
     pub pages: BTreeMap<String, Answer>,
+    /// Tells its time with every answer, by so many milliseconds off.
+    pub tells_time: Option<i64>,
     last_id: u64,
 }
 
@@ -129,6 +131,11 @@ impl Hub {
 
     /// The answer to this request, at this moment; a POST or DELETE takes effect.
     pub fn answer(&mut self, request: &Request, now: Timestamp) -> Answer {
+        let date = self.tells_time.map(|off| Timestamp(now.millis() + off));
+        Answer { date, ..self.answer_of(request, now) }
+    }
+
+    fn answer_of(&mut self, request: &Request, now: Timestamp) -> Answer {
         let anonymous = request.credential == Credential::Anonymous;
         if self.holder(&request.credential).is_none_or(|holder| holder.dead) && !anonymous {
             return refused(401, "Invalid username or password.");

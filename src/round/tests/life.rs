@@ -15,6 +15,7 @@ use crate::report::{Report, Snapshot};
 use crate::secret::SecretFault;
 use crate::store::{Kept, Write};
 
+use crate::round::gate::Bound;
 use crate::round::{Engine, Event, Mode};
 
 use super::hub::{Hub, Key, described};
@@ -81,7 +82,7 @@ pub enum Pending {
     Dispatch {
         flight: u64,
         request: Request,
-        before: Option<Duration>,
+        bound: Option<Bound>,
     },
     /// Reaches the Hub; what comes of it, if anything is told, is told after this long.
     Land {
@@ -125,6 +126,8 @@ pub struct Life {
     /// When each intent became durable.
     pub durable_at: BTreeMap<i64, Duration>,
     pub now: Duration,
+    /// By how many milliseconds the daemon's wall clock is wrong.
+    pub set_by: i64,
     pub fate: Decider,
     /// Chances in a hundred, of each event: that the process dies, that a write fails, that sending is delayed.
     pub crashes: u64,
@@ -188,6 +191,7 @@ impl Life {
             journal: BTreeMap::new(),
             durable_at: BTreeMap::new(),
             now: Duration::ZERO,
+            set_by: 0,
             fate: Box::new(|_, _| Fate::Fine),
             crashes: 0,
             bad_writes: 0,
@@ -219,8 +223,14 @@ impl Life {
         }
     }
 
-    pub fn wall(&self) -> Timestamp {
+    /// The Hub's time, which is right.
+    pub fn time(&self) -> Timestamp {
         BEGIN + self.now
+    }
+
+    /// What the daemon's clock shows.
+    pub fn wall(&self) -> Timestamp {
+        Timestamp(self.time().millis() + self.set_by)
     }
 
     pub fn moment(&self) -> Moment {
@@ -333,7 +343,7 @@ impl Life {
     fn happen(&mut self, life: u64, pending: Pending) {
         match pending {
             Pending::Land { request, tell } => {
-                let answer = self.hub.answer(&request, self.wall());
+                let answer = self.hub.answer(&request, self.time());
                 if let Some((flight, after)) = tell
                     && life == self.life
                 {
@@ -349,7 +359,7 @@ impl Life {
                 }
                 self.tell(Event::Stored { op, done });
             }
-            Pending::Dispatch { flight, request, before } => self.dispatch(flight, request, before),
+            Pending::Dispatch { flight, request, bound } => self.dispatch(flight, request, bound),
             Pending::Heard { flight, request, outcome, sent } => self.heard(flight, request, *outcome, sent),
             Pending::Keys => self.tell_keys(),
             Pending::Event(event) => self.tell(event),
@@ -359,7 +369,7 @@ impl Life {
     fn heard(&mut self, flight: u64, request: Request, outcome: Result<Answer, Failure>, sent: Duration) {
         // A read is answered with the truth of the moment in which it is heard.
         let outcome = match outcome {
-            Ok(answer) if answer.status == 0 => Ok(self.hub.answer(&request, self.wall())),
+            Ok(answer) if answer.status == 0 => Ok(self.hub.answer(&request, self.time())),
             outcome => outcome,
         };
         self.posting.remove(&flight);
@@ -379,7 +389,8 @@ impl Life {
             self.identity.insert(key, (self.now, id));
         }
         let elapsed = self.now.saturating_sub(sent);
-        let exchange = Box::new(Exchange { request, sent_at: BEGIN + sent, elapsed, outcome });
+        let sent_at = self.wall() - elapsed;
+        let exchange = Box::new(Exchange { request, sent_at, elapsed, outcome });
         self.tell(Event::Heard { flight, exchange });
     }
 

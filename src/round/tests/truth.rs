@@ -6,7 +6,8 @@ use crate::access::{Access, Method, Permission, Verdict};
 use crate::exchange::{Answer, Credential, Failure, Request, Verb};
 use crate::intent::{Canary, CanaryState, DeleteOutcome};
 use crate::report::Report;
-use crate::round::{Effect, Meter};
+use crate::round::gate::{Bound, may_leave};
+use crate::round::{Effect, Engine, Meter};
 use crate::store::Write;
 
 use super::hub::{Key, named, refused, said};
@@ -16,13 +17,13 @@ impl Life {
     pub fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::LoadKeys => self.later(S(0), Pending::Keys),
-            Effect::Send { flight, request, before } => {
+            Effect::Send { flight, request, bound } => {
                 let creates = request.route == "/api/repos/create";
                 let latched = self.engine.as_ref().is_some_and(|engine| engine.latched("acme"));
                 assert!(!(creates && latched), "I14: asked to create although latched");
                 let late = self.delays > 0 && self.dice.percent(self.delays);
                 let after = if late { S(self.dice.roll(4)) } else { S(0) };
-                self.later(after, Pending::Dispatch { flight, request, before });
+                self.later(after, Pending::Dispatch { flight, request, bound });
             }
             Effect::Store { op, batch } => self.store(op, batch),
             Effect::RoundEnded(report) => {
@@ -89,10 +90,10 @@ impl Life {
         }
     }
 
-    pub fn dispatch(&mut self, flight: u64, request: Request, before: Option<Duration>) {
+    pub fn dispatch(&mut self, flight: u64, request: Request, bound: Option<Bound>) {
         let sent = self.now;
         self.asked.push((sent, request.clone()));
-        if before.is_some_and(|before| self.now > before) {
+        if !may_leave(bound, self.now, self.engine.as_ref().map(Engine::epoch)) {
             let outcome = Err(Failure::Stale);
             // An attempt that never left is none.
             self.later(S(0), Pending::Heard { flight, request, outcome: Box::new(outcome), sent });

@@ -1,0 +1,152 @@
+//! What the engine makes of clocks that jump or are wrong.
+//!
+//! Horizons are kept in wall time, so that they outlast a restart. Within a process the monotonic clock tells when
+//! the wall clock was set: then whatever is still in the air is given its horizon anew, and what is counted by the
+//! day is moved along. That the clock is wrong altogether only the Hub's `Date` can tell: then nothing is created,
+//! and nothing is taken for ours by its age.
+
+use std::time::Duration;
+
+use crate::exchange::{Credential, Exchange};
+use crate::hub::canary;
+use crate::moment::{Moment, Timestamp};
+use crate::store::Write;
+
+use super::Engine;
+use super::tokens::of_the_hub;
+
+/// The wall clock may differ by this much from what the monotonic one lets expect.
+const STEP: Duration = Duration::from_millis(250);
+/// Our clock and the Hub's may differ by this much.
+const SKEW: Duration = Duration::from_secs(60);
+/// So many signed answers in a row must be of another time before the clock counts as wrong: one may be a copy
+/// that somebody in between kept.
+const ODD_DATES: u32 = 5;
+
+/// What is known of the clock.
+#[derive(Debug)]
+pub(super) struct Clock {
+    /// A moment at which both clocks were read; they have gone together since.
+    anchor: Moment,
+    /// Answers in a row whose `Date` is not of our time.
+    odd: u32,
+    /// The Hub's time is another than ours.
+    wrong: bool,
+}
+
+impl Clock {
+    pub(super) fn new(now: Moment) -> Clock {
+        Clock { anchor: now, odd: 0, wrong: false }
+    }
+
+    /// What the wall clock should show.
+    pub(super) fn expected(&self, now: Moment) -> Timestamp {
+        self.anchor.wall + now.mono.saturating_sub(self.anchor.mono)
+    }
+}
+
+/// How far two times lie apart.
+fn apart(a: Timestamp, b: Timestamp) -> Duration {
+    a.since(b).max(b.since(a))
+}
+
+impl Engine {
+    /// Notices that the wall clock was set since it was read last.
+    pub(super) fn notice_step(&mut self, now: Moment) {
+        let expected = self.clock.expected(now);
+        if apart(expected, now.wall) <= STEP {
+            return;
+        }
+        self.clock.anchor = now;
+        let by = now.wall.millis().saturating_sub(expected.millis());
+        if by.unsigned_abs() > 1000 {
+            self.tell(
+                true,
+                format!("the clock was set by {} s; horizons of what is under way begin anew", by / 1000),
+            );
+        }
+        let moved = |at: Timestamp| Timestamp(at.millis().saturating_add(by));
+        for creation in &mut self.creations {
+            creation.at = moved(creation.at);
+        }
+        for pause in self.pauses.values_mut() {
+            pause.until = moved(pause.until);
+        }
+        let rules = self.rules();
+        let mut changed = Vec::new();
+        for (id, live) in &mut self.canaries {
+            if let Some(event) = canary::clock_stepped(&mut live.canary, expected, now.wall, rules) {
+                changed.push((*id, event));
+            }
+        }
+        for (id, event) in changed {
+            self.canary_changed(id, event, now);
+        }
+    }
+
+    /// Compares the Hub's clock with ours.
+    pub(super) fn hear_date(&mut self, exchange: &Exchange, now: Moment) {
+        let Some(date) = exchange.outcome.as_ref().ok().and_then(|answer| answer.date) else { return };
+        if exchange.request.credential == Credential::Anonymous || !of_the_hub(exchange) {
+            return;
+        }
+        let (sent, heard) = (exchange.sent_at, exchange.sent_at + exchange.elapsed);
+        let fits = date + SKEW >= sent && date <= heard + SKEW;
+        self.clock.odd = if fits { 0 } else { self.clock.odd.saturating_add(1) };
+        if fits {
+            self.clock.wrong = false;
+        } else if self.clock.odd >= ODD_DATES && !self.clock.wrong {
+            self.clock.wrong = true;
+            self.latch_all("the clock and the Hub's differ by more than a minute; set the clock right", now);
+        }
+    }
+
+    /// Whether the Hub's time is another than ours.
+    pub(super) fn clock_is_wrong(&self) -> bool {
+        self.clock.wrong
+    }
+
+    /// Whether the latest answer was of another time: what follows from how much time has passed waits.
+    pub(super) fn clock_is_doubtful(&self) -> bool {
+        self.clock.odd > 0
+    }
+
+    /// Latches creating off wherever it is configured.
+    pub(super) fn latch_all(&mut self, why: &str, now: Moment) {
+        let config = self.config.clone();
+        for organization in &config.organizations {
+            if self.creates_in(&organization.name) {
+                self.latch_organization(&organization.name, why, now);
+            }
+        }
+    }
+
+    /// Whether any check of this organization may create, or anything created there is still owed.
+    pub(super) fn creates_in(&self, organization: &str) -> bool {
+        let checked = self.config.tokens.iter().flat_map(|token| &token.checks);
+        let mut creating = checked.filter(|check| check.creates() && check.organization == organization);
+        creating.next().is_some()
+            || self.canaries.values().any(|live| live.canary.repo.namespace == organization)
+    }
+
+    /// Ends of pauses and times of creations that lie in the future were written by a clock that was ahead.
+    pub(super) fn tame_the_future(&mut self, now: Moment) {
+        for creation in &mut self.creations {
+            creation.at = creation.at.min(now.wall);
+        }
+        let rules = self.rules();
+        let mut changed = Vec::new();
+        for live in self.canaries.values_mut() {
+            if canary::latest_mark(&live.canary) > now.wall
+                && let Some(event) = canary::clock_stepped(&mut live.canary, now.wall, now.wall, rules)
+            {
+                changed.push(Write::Canary {
+                    canary: live.canary.clone(),
+                    event: event.to_owned(),
+                    at: now.wall,
+                });
+            }
+        }
+        self.unsaved.extend(changed);
+    }
+}

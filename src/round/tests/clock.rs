@@ -1,0 +1,112 @@
+//! Clocks that jump or are wrong: no horizon ends early, no budget is freed, nothing fires and nothing is created.
+
+use crate::access::UnknownReason;
+use crate::exchange::Verb;
+use crate::intent::CanaryState;
+use crate::report::FindingKind;
+use crate::round::Event;
+use crate::schedule::Classes;
+
+use super::life::{Fate, Life, S, configured};
+use super::stories::{AUDIT, PLAIN, SERVE, audit, only, result, serve_for, world};
+
+const HOUR: i64 = 3_600_000;
+const YEAR: i64 = 365 * 24 * HOUR;
+
+/// A life that has just served long enough for one request of this method to meet its fate.
+fn struck(verb: Verb, fate: Fate, seed: u64) -> Life {
+    let mut life = world(configured(PLAIN), SERVE, seed);
+    life.fate = only(verb, 1, fate);
+    life.start();
+    life.tell(Event::Due(Classes::ALL));
+    life.run_until(S(20), 5000);
+    life
+}
+
+#[test]
+fn no_horizon_ends_early_and_none_without_end_when_the_clock_is_set() {
+    // The life itself asserts that no second DELETE leaves within the horizon (D6) and that what is called gone
+    // is gone (I6); each fate lands when an early end would have believed otherwise.
+    for by in [-YEAR, -HOUR, -90_000, 90_000, HOUR, YEAR] {
+        for (verb, fate) in [
+            (Verb::Delete, Fate::Late(S(40))),
+            (Verb::Delete, Fate::LostTimeout),
+            (Verb::Post, Fate::Late(S(40))),
+            (Verb::Post, Fate::AppliedTimeout),
+        ] {
+            for restarts in [false, true] {
+                let mut life = struck(verb, fate, 3);
+                life.set_by += by;
+                if restarts {
+                    // What happened while no process was there only the Hub's clock can tell.
+                    life.hub.tells_time = Some(0);
+                    life.restart();
+                }
+                life.run_until(S(300), 20_000);
+                life.set_by = 0;
+                life.run_until(S(1200), 20_000);
+                life.check_cleaned_up();
+                let open = life.journal.values().filter(|c| c.unfinished()).count();
+                assert_eq!(open, 0, "{verb} {fate:?} {by} {restarts}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_late_creation_is_not_called_absent_because_the_clock_was_set_forward() {
+    let mut life = struck(Verb::Post, Fate::Late(S(45)), 5);
+    life.set_by += HOUR;
+    life.run_until(S(50), 5000);
+    let gone = life.journal.values().any(|c| c.state == CanaryState::Gone && c.given_up_at.is_some());
+    assert!(!gone, "absence was believed within the horizon");
+}
+
+#[test]
+fn the_budget_of_a_day_is_not_freed_by_the_clock() {
+    let text = PLAIN.replace("max_creations_per_day: 200", "max_creations_per_day: 2");
+    let mut life = world(configured(&text), SERVE, 1);
+    life.start();
+    serve_for(&mut life, 900);
+    assert_eq!(life.posts.iter().filter(|(_, user, _)| user == "bob").count(), 2);
+    for by in [25 * HOUR, -YEAR] {
+        life.set_by += by;
+        serve_for(&mut life, 3600);
+        assert_eq!(life.posts.iter().filter(|(_, user, _)| user == "bob").count(), 2, "{by}");
+    }
+    let tomorrow = life.now + S(24 * 3600);
+    life.run_until(tomorrow, 50_000);
+    serve_for(&mut life, 900);
+    assert_eq!(life.posts.iter().filter(|(_, user, _)| user == "bob").count(), 4, "a day has passed");
+}
+
+#[test]
+fn nobody_goes_blind_because_the_clock_was_set() {
+    let mut life = world(configured(PLAIN), SERVE, 1);
+    life.start();
+    serve_for(&mut life, 900);
+    life.fate =
+        Box::new(|request, _| if request.route.ends_with("auth-check") { Fate::Error } else { Fate::Fine });
+    life.set_by += YEAR;
+    serve_for(&mut life, 900);
+    let blind = |life: &Life| life.kept.findings.iter().any(|f| f.kind == FindingKind::Blind);
+    assert!(!blind(&life));
+    serve_for(&mut life, 3 * 900);
+    assert!(blind(&life), "it really was without an answer for three periods");
+}
+
+#[test]
+fn nothing_is_created_while_our_clock_and_the_hubs_differ() {
+    for (off, wrong) in [(0, false), (59_000, false), (-59_000, false), (62_000, true), (-HOUR, true)] {
+        let mut life = world(configured(PLAIN), AUDIT, 1);
+        life.quick = true;
+        life.hub.tells_time = Some(off);
+        audit(&mut life);
+        let found = result(&life, "model", "open");
+        let why = found.reason.filter(|_| wrong);
+        assert_eq!(why, wrong.then_some(UnknownReason::NoControl.as_str()), "{off}");
+        assert_eq!(life.posts.is_empty(), wrong, "{off}");
+        assert_eq!(!life.kept.breakers.is_empty(), wrong, "{off}");
+        assert!(result(&life, "acme/known", "narrow").reason.is_none(), "what only looks goes on");
+    }
+}
