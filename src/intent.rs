@@ -72,6 +72,8 @@ pub struct DeleteAttempt {
 pub struct Canary {
     /// Number of the intent, unique within the store; what a person types after `canaries close`.
     pub id: i64,
+    /// Which opening of the store made the intent; 0 where that was not yet written down. Never changes.
+    pub epoch: i64,
     /// The repository's full name; its namespace is the organization.
     pub repo: RepoName,
     /// Model, dataset or space.

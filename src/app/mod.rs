@@ -68,7 +68,7 @@ pub const REVISION: &str = match option_env!("SCOPEWATCH_REVISION") {
 
 /// The store of this config.
 async fn open_store(config: &Config, mode: store::Mode) -> Result<Store, Fault> {
-    Ok(Store::open(sqlite_path(config)?, mode).await?)
+    Ok(Store::open(sqlite_path(config)?, mode, wall_now()).await?)
 }
 
 fn sqlite_path(config: &Config) -> Result<&Path, Fault> {
@@ -230,15 +230,8 @@ pub async fn run_once(
 }
 
 /// Whether another process holds the store, so that nothing may be asked beside it.
-pub async fn is_served(config: &Config) -> Result<bool, Fault> {
-    match Store::open(sqlite_path(config)?, store::Mode::Write).await {
-        Ok(store) => {
-            store.close().await;
-            Ok(false)
-        }
-        Err(StoreFault::Locked { .. }) => Ok(true),
-        Err(fault) => Err(fault.into()),
-    }
+pub fn is_served(config: &Config) -> Result<bool, Fault> {
+    Ok(Store::is_held(sqlite_path(config)?)?)
 }
 
 /// What the journal has of one check.
@@ -337,8 +330,9 @@ pub async fn unlatch(config: &Config) -> Result<Vec<String>, Fault> {
     let store = open_store(config, store::Mode::Write).await?;
     let latched: Vec<String> =
         store.load(wall_now()).await?.breakers.into_iter().map(|breaker| breaker.organization).collect();
+    let at = wall_now();
     let writes: Vec<Write> =
-        latched.iter().map(|organization| Write::Unlatch { organization: organization.clone() }).collect();
+        latched.iter().map(|name| Write::Unlatch { organization: name.clone(), at }).collect();
     if !writes.is_empty() {
         store.write(&writes).await?;
     }

@@ -177,7 +177,7 @@ async fn answer(
     scrub: Scrub,
     stop: impl Future<Output = ()>,
 ) -> Result<Answer, Fault> {
-    if app::is_served(config).await? {
+    if app::is_served(config)? {
         return recorded(config, check, expected).await;
     }
     let untried = !expected && check.creates();

@@ -70,6 +70,8 @@ pub type Event = &'static str;
 pub struct Intent {
     /// Unique within the store.
     pub id: i64,
+    /// Which opening of the store makes it.
+    pub epoch: i64,
     pub repo: RepoName,
     pub kind: RepoType,
     /// Resource group id.
@@ -85,6 +87,7 @@ pub struct Intent {
 pub fn planned(intent: Intent, now: Timestamp) -> Canary {
     Canary {
         id: intent.id,
+        epoch: intent.epoch,
         repo: intent.repo,
         kind: intent.kind,
         group: intent.group,

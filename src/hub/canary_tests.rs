@@ -40,6 +40,7 @@ pub(super) fn fresh() -> Canary {
     let repo = "acme/scopewatch-canary-x".parse().expect("a name");
     let intent = Intent {
         id: 1,
+        epoch: 1,
         repo,
         kind: RepoType::Model,
         group: None,

@@ -207,6 +207,7 @@ impl Engine {
         let owner = self.declared(&check.token, now).map(|d| d.user.clone());
         let intent = canary::Intent {
             id,
+            epoch: self.epoch,
             repo: name,
             kind,
             group,
@@ -317,7 +318,7 @@ impl Engine {
             UnknownReason::Conflict => LOCK_REST,
             _ => return,
         };
-        let pause = Pause { owner: owner.to_owned(), until: now.wall + rest, why };
+        let pause = Pause { owner: owner.to_owned(), at: now.wall, until: now.wall + rest, why };
         self.pauses.insert(owner.to_owned(), pause.clone());
         self.remember(Write::Pause(pause));
     }

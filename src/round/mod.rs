@@ -104,6 +104,8 @@ pub struct Engine {
     last_flight: u64,
     last_op: u64,
     last_canary: i64,
+    /// Which opening of the store this process stands on; part of every intent.
+    epoch: i64,
     flights: BTreeMap<u64, Job>,
     /// The fingerprint of the key that each request in the air was sent with.
     sent_with: BTreeMap<u64, String>,
@@ -196,6 +198,7 @@ impl Engine {
             last_flight: 0,
             last_op: 0,
             last_canary: kept.last_canary_id,
+            epoch: kept.epoch,
             flights: BTreeMap::new(),
             sent_with: BTreeMap::new(),
             ops: BTreeMap::new(),

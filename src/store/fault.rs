@@ -65,6 +65,11 @@ pub enum StoreFault {
     )]
     Untrusted { path: String, during: Operation },
     #[error(
+        "another process took over the store {path} or replaced its file, so that this one writes nothing more \
+         to it; see that only one uses it, then restart"
+    )]
+    Superseded { path: String },
+    #[error(
         "the store {path} refused an entry that contradicts what it holds (a canary's name or number used \
          twice); this is a mistake of the program, please report it"
     )]
@@ -89,7 +94,9 @@ impl StoreFault {
             | StoreFault::Older { .. }
             | StoreFault::NotAStore { .. } => Operation::Open,
             StoreFault::Unreadable { .. } => Operation::Load,
-            StoreFault::ReadOnly { .. } | StoreFault::Conflict { .. } => Operation::Write,
+            StoreFault::ReadOnly { .. } | StoreFault::Superseded { .. } | StoreFault::Conflict { .. } => {
+                Operation::Write
+            }
             StoreFault::Damaged { during, .. }
             | StoreFault::Denied { during, .. }
             | StoreFault::Full { during, .. }
@@ -110,6 +117,8 @@ pub(super) enum Trouble {
     Row(&'static str),
     /// An entry contradicts what is there.
     Contradiction,
+    /// The file is somebody else's by now.
+    Superseded,
 }
 
 impl From<sqlx::Error> for Trouble {
@@ -130,6 +139,7 @@ impl Trouble {
         let error = match self {
             Trouble::Row(table) => return StoreFault::Unreadable { path, table },
             Trouble::Contradiction => return StoreFault::Conflict { path },
+            Trouble::Superseded => return StoreFault::Superseded { path },
             Trouble::Sql(error) => error,
         };
         let code = match &error {

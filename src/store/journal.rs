@@ -37,7 +37,7 @@ pub(super) async fn write(connection: &mut SqliteConnection, entry: &Write) -> R
         Write::ForgetCheck(key) => forget_check(connection, key).await,
         Write::Finding(finding) => write_finding(connection, finding).await,
         Write::Breaker(breaker) => write_breaker(connection, breaker).await,
-        Write::Unlatch { organization } => unlatch(connection, organization).await,
+        Write::Unlatch { organization, .. } => unlatch(connection, organization).await,
         Write::Pause(pause) => write_pause(connection, pause).await,
         Write::Declared(declared) => write_declared(connection, declared).await,
     }
@@ -56,15 +56,15 @@ async fn canary_row(connection: &mut SqliteConnection, canary: &Canary) -> Resul
     let done = sqlx::query(
         "INSERT INTO canaries
              (id, namespace, name, kind, group_id, target, token, owner, planned_at, given_up_at, state,
-              repo_id, looks, next_at, note)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+              repo_id, looks, next_at, note, epoch)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
          ON CONFLICT (id) DO UPDATE SET
              owner = excluded.owner, state = excluded.state, repo_id = excluded.repo_id,
              looks = excluded.looks, next_at = excluded.next_at, note = excluded.note,
              given_up_at = excluded.given_up_at
          WHERE namespace = excluded.namespace AND name = excluded.name AND kind = excluded.kind
              AND group_id IS excluded.group_id AND token = excluded.token
-             AND planned_at = excluded.planned_at",
+             AND planned_at = excluded.planned_at AND epoch = excluded.epoch",
     )
     .bind(canary.id)
     .bind(&canary.repo.namespace)
@@ -81,6 +81,7 @@ async fn canary_row(connection: &mut SqliteConnection, canary: &Canary) -> Resul
     .bind(canary.looks)
     .bind(canary.next_at.map(|at| at.0))
     .bind(&canary.note)
+    .bind(canary.epoch)
     .execute(connection)
     .await?;
     if done.rows_affected() == 1 { Ok(()) } else { Err(Trouble::Contradiction) }
@@ -281,12 +282,13 @@ async fn unlatch(connection: &mut SqliteConnection, organization: &str) -> Resul
 
 async fn write_pause(connection: &mut SqliteConnection, pause: &Pause) -> Result<(), Trouble> {
     sqlx::query(
-        "INSERT INTO pauses (owner, until, why) VALUES ($1, $2, $3)
-         ON CONFLICT (owner) DO UPDATE SET until = excluded.until, why = excluded.why",
+        "INSERT INTO pauses (owner, until, why, at) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (owner) DO UPDATE SET until = excluded.until, why = excluded.why, at = excluded.at",
     )
     .bind(&pause.owner)
     .bind(pause.until.0)
     .bind(pause.why.as_str())
+    .bind(pause.at.0)
     .execute(connection)
     .await?;
     Ok(())

@@ -4,14 +4,20 @@
 //! The latest version of a row is the truth; canaries and their transitions are never deleted. Nothing here
 //! reads a clock, and no secret ever gets here.
 //!
+//! Every opening for writing has a number, the epoch, which is in the file. A writer that finds another one there
+//! has been replaced, and writes nothing more: the lock should prevent it, but on some file systems locks lie.
+//!
 //! After a failed `write` nothing of its batch is there, with one exception: when the failure struck while
 //! the commit itself was made durable, or the future was dropped meanwhile, its outcome is unknown. The
 //! caller must take it as not written and use none of its names again. Later calls work on a fresh
 //! connection, which rolls back whatever was unfinished; after a failed fsync they fail cleanly instead until
 //! a restart has read the file again, because what the system then holds in memory may never reach the disk.
 
+mod evidence;
 mod fault;
+mod head;
 mod journal;
+mod opening;
 mod rows;
 mod sqlite;
 #[cfg(test)]
@@ -25,7 +31,9 @@ use crate::intent::{Canary, CanaryState};
 use crate::moment::Timestamp;
 use crate::report::Finding;
 
+pub use evidence::Kind;
 pub use fault::{Operation, StoreFault};
+pub use head::Head;
 pub use sqlite::Store;
 
 /// For how long a finding that ended is still told of. Its row stays.
@@ -59,8 +67,54 @@ pub struct Kept {
     pub pauses: Vec<Pause>,
     /// The last whoami of each token.
     pub declared: Vec<Declared>,
-    /// Whether this very process made the journal: nothing can be remembered.
-    pub first_start: bool,
+    /// The number of this opening: every opening for writing has a higher one. A reader gets the writer's.
+    pub epoch: i64,
+    /// What this journal is to the ones before it. A reader does not judge: to it, everything continues.
+    pub past: Past,
+}
+
+/// What a journal that was opened for writing is to the ones before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Past {
+    /// Nothing was ever here.
+    First,
+    /// It goes on where it stopped.
+    Continued,
+    /// There is no record, although the head file or the key of canary names beside the store says that there
+    /// was one.
+    Emptied,
+    /// An old copy: the head file knows an entry that is not in it, or not as it was.
+    Regressed {
+        /// The number of the entry that the head file knows.
+        known: i64,
+        /// The number of the last entry that is there.
+        found: i64,
+    },
+    /// Somebody changed it: the record does not verify, or the rows are not what it says.
+    Broken {
+        /// The entry where that shows.
+        seq: i64,
+        /// What is wrong there.
+        why: String,
+    },
+}
+
+impl Past {
+    /// What happened, for people; `None` when all is as it should be.
+    pub fn told(&self) -> Option<String> {
+        match self {
+            Past::First | Past::Continued => None,
+            Past::Emptied => Some(
+                "the journal is empty although there was one: what it knew of canaries is lost".to_owned(),
+            ),
+            Past::Regressed { known, found } => Some(format!(
+                "the journal is an old copy: it ends with entry {found}, and entry {known} was written once"
+            )),
+            Past::Broken { seq, why } => {
+                Some(format!("the journal was changed by somebody else: at entry {seq} of its record {why}"))
+            }
+        }
+    }
 }
 
 /// One creation call of a Hub user, for the quota.
@@ -82,6 +136,8 @@ pub struct Breaker {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pause {
     pub owner: String,
+    /// Since when.
+    pub at: Timestamp,
     pub until: Timestamp,
     pub why: UnknownReason,
 }
@@ -135,6 +191,7 @@ pub enum Write {
     /// A person cleared the breaker.
     Unlatch {
         organization: String,
+        at: Timestamp,
     },
     Pause(Pause),
     Declared(Declared),

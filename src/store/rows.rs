@@ -10,7 +10,7 @@ use sqlx::{Row, Sqlite};
 use super::FINDINGS_STAY;
 use super::fault::Trouble;
 use super::journal::CREATIONS_COUNT;
-use super::{Breaker, Creation, Declared, Kept, LastAnswer, Pause, Transition};
+use super::{Breaker, Creation, Declared, Kept, LastAnswer, Past, Pause, Transition};
 use crate::access::{Access, CheckKey, RepoName, TokenName};
 use crate::alert::CheckState;
 use crate::intent::{Canary, DeleteAttempt};
@@ -63,7 +63,7 @@ fn each<T>(
     rows.iter().map(|row| read(&Line { row, table })).collect()
 }
 
-/// Everything but whether this is the first start, which the file does not know.
+/// Everything but what this journal is to the ones before it, which the opening found out.
 pub(in crate::store) async fn kept(
     connection: &mut SqliteConnection,
     now: Timestamp,
@@ -102,7 +102,12 @@ pub(in crate::store) async fn kept(
             Ok(Breaker { organization: line.get("organization")?, at: line.at("at")?, why: line.get("why")? })
         })?,
         pauses: each("pauses", &pauses, |line| {
-            Ok(Pause { owner: line.get("owner")?, until: line.at("until")?, why: line.word("why")? })
+            Ok(Pause {
+                owner: line.get("owner")?,
+                at: line.at("at")?,
+                until: line.at("until")?,
+                why: line.word("why")?,
+            })
         })?,
         declared: each("declared", &declared, |line| {
             Ok(Declared {
@@ -112,8 +117,15 @@ pub(in crate::store) async fn kept(
                 body: line.get("body")?,
             })
         })?,
-        first_start: false,
+        epoch: epoch(connection).await?,
+        past: Past::Continued,
     })
+}
+
+/// The number of the latest opening for writing.
+pub(in crate::store) async fn epoch(connection: &mut SqliteConnection) -> Result<i64, Trouble> {
+    let found = sqlx::query_scalar("SELECT epoch FROM fence").fetch_optional(connection).await?;
+    found.ok_or(Trouble::Row("fence"))
 }
 
 /// All that is owed something. Wider than "to be looked at": one that is neither gone nor refused is never
@@ -217,6 +229,7 @@ fn canary(line: &Line<'_>) -> Result<Canary, Trouble> {
         looks: line.get("looks")?,
         next_at: line.maybe_at("next_at")?,
         note: line.get("note")?,
+        epoch: line.get("epoch")?,
     })
 }
 

@@ -1,36 +1,29 @@
-//! The journal in one SQLite file: opening, locking, versions, transactions.
+//! The journal in one SQLite file: its connection, its transactions, and who may still write.
 //!
-//! WAL with `synchronous=FULL`, one connection, one writer (a lock file beside the store). The rows are in
-//! `journal`.
+//! WAL with `synchronous=FULL`, one connection, one writer (a lock file beside the store, and the epoch in it for
+//! where locks lie). How it is opened is in `opening`, the rows are in `journal` and `rows`.
 
 use std::fmt;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, Row};
+use sqlx::{ConnectOptions, Connection};
 use tokio::sync::Mutex;
 
 use super::fault::{Trouble, file_fault, shown};
-use super::{Kept, LastAnswer, Mode, Operation, StoreFault, Transition, Write, journal};
+use super::head::{Head, Stand};
+use super::opening::{self, Opened, Witnesses};
+use super::{
+    Kept, LastAnswer, Mode, Operation, Past, StoreFault, Transition, Write, evidence, journal, rows,
+};
 use crate::access::CheckKey;
 use crate::intent::Canary;
 use crate::moment::Timestamp;
-
-/// Every version of the file, in order; each script ends by setting `user_version` to its number.
-const MIGRATIONS: &[(i64, &str)] = &[
-    (1, include_str!("migrations/sqlite/0001_journal.sql")),
-    (2, include_str!("migrations/sqlite/0002_answers.sql")),
-];
-
-/// The version that this program reads and writes.
-const KNOWN: i64 = 2;
-
-/// Marks a file as ours, so that the database of another program is never touched.
-const APPLICATION_ID: i64 = 1_396_922_192;
 
 /// How long another program may hold the file before a call gives up.
 const BUSY: Duration = Duration::from_millis(if cfg!(test) { 250 } else { 5_000 });
@@ -39,11 +32,18 @@ const BUSY: Duration = Duration::from_millis(if cfg!(test) { 250 } else { 5_000 
 pub struct Store {
     path: PathBuf,
     mode: Mode,
-    first_start: bool,
+    /// What the opening found; of a reader, what says nothing.
+    epoch: i64,
+    past: Past,
+    /// Device and number of the file, which must stay what they are.
+    identity: (u64, u64),
     /// `None` after a failure; the next call opens another.
     connection: Mutex<Option<SqliteConnection>>,
     /// An fsync failed; nothing that this process sees of the file can be trusted to be on the disk.
     untrusted: AtomicBool,
+    /// The file is somebody else's by now.
+    superseded: AtomicBool,
+    stand: std::sync::Mutex<Stand>,
     /// Held for its lock; declared after the connection, because fields are dropped in order.
     _lock: Option<File>,
 }
@@ -55,46 +55,71 @@ impl fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens the journal, as its one writer or beside it.
-    pub async fn open(path: &Path, mode: Mode) -> Result<Store, StoreFault> {
-        // Absolute, so that no name (`file:…`) is taken for a URI, and no change of directory moves the
-        // store.
-        let path = std::path::absolute(path).map_err(|error| file_fault(path, &error))?;
-        // One file has one lock, by whatever link it is named.
-        let path = std::fs::canonicalize(&path).unwrap_or(path);
-        if path.to_str().is_none() {
-            return Err(StoreFault::OddPath { path: shown(&path) });
-        }
+    /// Opens the journal, as its one writer or beside it. `now` is when, for the record of openings.
+    pub async fn open(path: &Path, mode: Mode, now: Timestamp) -> Result<Store, StoreFault> {
+        let (named, path) = opening::resolve(path)?;
         let lock = match mode {
-            Mode::Write => Some(prepare_file(&path)?),
+            Mode::Write => {
+                let lock = opening::lock(&path)?;
+                opening::prepare_file(&path)?;
+                Some(lock)
+            }
             Mode::Read => None,
         };
-        match std::fs::metadata(&path) {
-            Ok(about) if about.is_file() => {}
+        let identity = match std::fs::metadata(&path) {
+            Ok(about) if about.is_file() => (about.dev(), about.ino()),
             Ok(_) => return Err(StoreFault::NotAFile { path: shown(&path) }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Err(StoreFault::Missing { path: shown(&path) });
             }
             Err(error) => return Err(file_fault(&path, &error)),
-        }
+        };
         let told = |trouble: Trouble| trouble.told(&path, Operation::Open);
         let mut connection = connect(&path, mode).await.map_err(told)?;
-        check_health(&mut connection, &path).await?;
-        let first_start = match mode {
-            Mode::Write => migrate(&mut connection, &path).await?,
+        opening::check_health(&mut connection, &path).await?;
+        let Opened { epoch, past, head } = match mode {
+            Mode::Write => {
+                let witnesses = Witnesses::of(&[&named, &path]);
+                opening::take_over(&mut connection, &witnesses, now, &path).await?
+            }
             Mode::Read => {
-                check_version(&mut connection, &path).await?;
-                false
+                opening::check_version(&mut connection, &path).await?;
+                Opened { epoch: 0, past: Past::Continued, head: Head::none() }
             }
         };
-        Ok(Store {
+        let stand = Stand::new(head.clone(), &path);
+        let store = Store {
             path,
             mode,
-            first_start,
+            epoch,
+            past,
+            identity,
             connection: Mutex::new(Some(connection)),
             untrusted: AtomicBool::new(false),
+            superseded: AtomicBool::new(false),
+            stand: std::sync::Mutex::new(stand),
             _lock: lock,
-        })
+        };
+        if mode == Mode::Write {
+            store.stand().moved_to(head);
+        }
+        Ok(store)
+    }
+
+    /// Whether a writer holds this store. Leaves nothing behind but the lock file.
+    pub fn is_held(path: &Path) -> Result<bool, StoreFault> {
+        let (_, path) = opening::resolve(path)?;
+        match opening::lock(&path) {
+            Ok(_) => Ok(false),
+            Err(StoreFault::Locked { .. }) => Ok(true),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Whether this process may still act on what it stored: nobody has taken the store over, as far as the last
+    /// write saw, and nothing that it wrote is in doubt. Once false, always false.
+    pub fn is_current(&self) -> bool {
+        !self.untrusted.load(Ordering::Acquire) && !self.superseded.load(Ordering::Acquire)
     }
 
     /// Everything that a start needs, as of one instant.
@@ -102,7 +127,7 @@ impl Store {
         self.run(Operation::Load, async |connection: &mut SqliteConnection| {
             let mut snapshot = connection.begin().await?;
             let mut kept = journal::kept(&mut snapshot, now).await?;
-            kept.first_start = self.first_start;
+            kept.past = self.past.clone();
             snapshot.rollback().await?;
             Ok(kept)
         })
@@ -141,16 +166,40 @@ impl Store {
         if self.mode == Mode::Read {
             return Err(StoreFault::ReadOnly { path: shown(&self.path) });
         }
-        self.run(Operation::Write, async |connection: &mut SqliteConnection| {
-            // IMMEDIATE: a transaction that begins as a reader cannot wait for its turn to write.
-            let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-            for entry in batch {
-                journal::write(&mut transaction, entry).await?;
-            }
-            transaction.commit().await?;
-            Ok(())
-        })
-        .await
+        if self.superseded.load(Ordering::Acquire) {
+            return Err(StoreFault::Superseded { path: shown(&self.path) });
+        }
+        let head = self
+            .run(Operation::Write, async |connection: &mut SqliteConnection| {
+                // IMMEDIATE: a transaction that begins as a reader cannot wait for its turn to write.
+                let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+                let head = self.still_ours(&mut transaction).await?;
+                for entry in batch {
+                    journal::write(&mut transaction, entry).await?;
+                }
+                self.stand().may_move_to(&head);
+                transaction.commit().await?;
+                Ok(head)
+            })
+            .await?;
+        self.stand().moved_to(head);
+        Ok(())
+    }
+
+    /// The end of the record, if the file is the one that was opened, the opening is the last one, and the record
+    /// ends where this process left it.
+    async fn still_ours(&self, connection: &mut SqliteConnection) -> Result<Head, Trouble> {
+        let same = std::fs::metadata(&self.path).is_ok_and(|a| (a.dev(), a.ino()) == self.identity);
+        let head = evidence::tail(connection).await?;
+        if !same || !self.stand().expects(&head) || rows::epoch(connection).await? != self.epoch {
+            self.superseded.store(true, Ordering::Release);
+            return Err(Trouble::Superseded);
+        }
+        Ok(head)
+    }
+
+    fn stand(&self) -> MutexGuard<'_, Stand> {
+        self.stand.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends it: the log is folded into the file, then the lock is let go.
@@ -199,57 +248,11 @@ impl Store {
     #[cfg(test)]
     pub(super) async fn ask(&self, sql: &'static str) -> String {
         let mut held = self.connection.lock().await;
+        use sqlx::Row;
         let row = sqlx::query(sql).fetch_one(held.as_mut().expect("open")).await.expect("an answer");
         row.try_get::<String, _>(0)
             .or_else(|_| row.try_get::<i64, _>(0).map(|n| n.to_string()))
             .expect("a value")
-    }
-}
-
-/// Takes the writer's lock and makes the file, readable by its owner alone, if it is absent.
-fn prepare_file(path: &Path) -> Result<File, StoreFault> {
-    let fault = |error: &std::io::Error| file_fault(path, error);
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".lock");
-    let lock = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(PathBuf::from(beside))
-        .map_err(|e| fault(&e))?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(StoreFault::Locked { path: shown(path) }),
-        Err(TryLockError::Error(error)) => return Err(fault(&error)),
-    }
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(file) => {
-            file.sync_all().map_err(|e| fault(&e))?;
-            // Without this the file's name may be gone after a power cut, and with it every intent.
-            let directory = path.parent().unwrap_or(Path::new("/"));
-            File::open(directory).and_then(|d| d.sync_all()).map_err(|e| fault(&e))?;
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            for end in ["", "-wal", "-shm"] {
-                writable(path, end)?;
-            }
-        }
-        Err(error) => return Err(fault(&error)),
-    }
-    Ok(lock)
-}
-
-/// SQLite would open a file that may not be written for reading, and its companions with the same mode: then
-/// nothing could ever be stored, and it would be said far too late.
-fn writable(path: &Path, end: &str) -> Result<(), StoreFault> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(end);
-    let file = PathBuf::from(name);
-    match OpenOptions::new().write(true).open(&file) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(file_fault(&file, &error)),
     }
 }
 
@@ -265,57 +268,4 @@ async fn connect(path: &Path, mode: Mode) -> Result<SqliteConnection, Trouble> {
         Mode::Read => options.read_only(true),
     };
     Ok(options.connect().await?)
-}
-
-/// Looks through the whole file once.
-async fn check_health(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreFault> {
-    let told = |error: sqlx::Error| Trouble::Sql(error).told(path, Operation::Open);
-    let row = sqlx::query("PRAGMA quick_check(1)").fetch_one(connection).await.map_err(told)?;
-    match row.try_get::<&str, _>(0) {
-        Ok("ok") => Ok(()),
-        _ => Err(StoreFault::Damaged { path: shown(path), during: Operation::Open }),
-    }
-}
-
-/// The file's version; 0 for an empty one. A file that is not ours, or is from the future, is refused.
-async fn version(connection: &mut SqliteConnection, path: &Path) -> Result<i64, StoreFault> {
-    let told = |error: sqlx::Error| Trouble::Sql(error).told(path, Operation::Open);
-    let application: i64 =
-        sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *connection).await.map_err(told)?;
-    let found: i64 =
-        sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut *connection).await.map_err(told)?;
-    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(told)?;
-    match (application, found, tables) {
-        (0, 0, 0) => Ok(0),
-        (APPLICATION_ID, found, _) if found > KNOWN => {
-            Err(StoreFault::Newer { path: shown(path), found, known: KNOWN })
-        }
-        (APPLICATION_ID, found, _) if found > 0 => Ok(found),
-        _ => Err(StoreFault::NotAStore { path: shown(path) }),
-    }
-}
-
-/// Brings the file to our version, all of it or nothing; tells whether there was no journal before.
-async fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<bool, StoreFault> {
-    let told = |error: sqlx::Error| Trouble::Sql(error).told(path, Operation::Open);
-    // Begun as a writer even if nothing is to be done, so that a file that cannot be written shows now.
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(told)?;
-    let found = version(&mut transaction, path).await?;
-    for (_, script) in MIGRATIONS.iter().filter(|(number, _)| *number > found) {
-        sqlx::raw_sql(*script).execute(&mut *transaction).await.map_err(told)?;
-    }
-    transaction.commit().await.map_err(told)?;
-    Ok(found == 0)
-}
-
-/// A reader changes nothing, so that the version must already be ours.
-async fn check_version(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreFault> {
-    let found = version(connection, path).await?;
-    if found < KNOWN {
-        return Err(StoreFault::Older { path: shown(path), found, known: KNOWN });
-    }
-    Ok(())
 }

@@ -137,8 +137,12 @@ async fn observing_keeps_no_state_of_checks_and_raises_no_finding() {
     let bench = Bench::of(DEMO_WORLD, &DEMO_SECRETS).await;
     let config = bench.load(&demo());
     captured(&bench, &demo(), &[], true).await;
-    let store =
-        crate::store::Store::open(&Path::new(&bench.folder).join("state.db"), crate::store::Mode::Read).await;
+    let store = crate::store::Store::open(
+        &Path::new(&bench.folder).join("state.db"),
+        crate::store::Mode::Read,
+        crate::app::wall_now(),
+    )
+    .await;
     let store = store.expect("a journal");
     let kept = store.load(crate::app::wall_now()).await.expect("it loads");
     assert_eq!((kept.checks, kept.findings, kept.declared), (vec![], vec![], vec![]));

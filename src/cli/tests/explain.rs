@@ -102,7 +102,7 @@ async fn beside_a_daemon_it_tells_what_was_recorded_and_asks_nothing() {
     bench.audit(config.clone()).await;
     let before = bench.requests().await.len();
     let journal = bench.folder.join("state.db");
-    let held = Store::open(Path::new(&journal), Mode::Write).await.expect("it opens");
+    let held = Store::open(Path::new(&journal), Mode::Write, crate::app::wall_now()).await.expect("it opens");
     let told = said(&bench, &self::config(), "repo.write", "").await;
     assert!(told.contains("observed   denied (hidden), recorded at TIME"), "{told}");
     assert!(told.contains("auth-check/write → 404  (request id REQUEST)"), "{told}");
@@ -117,7 +117,9 @@ async fn beside_a_daemon_it_tells_what_was_recorded_and_asks_nothing() {
 async fn asking_leaves_nothing_but_canaries_behind() {
     let bench = Bench::of(&world("repo.write", "write"), &SECRETS).await;
     said(&bench, &config(), "repo.create", "").await;
-    let store = Store::open(&bench.folder.join("state.db"), Mode::Write).await.expect("it opens");
+    let store = Store::open(&bench.folder.join("state.db"), Mode::Write, crate::app::wall_now())
+        .await
+        .expect("it opens");
     let kept = store.load(crate::app::wall_now()).await.expect("it loads");
     assert!(kept.checks.is_empty() && kept.findings.is_empty() && kept.declared.is_empty());
     assert_eq!((kept.last_canary_id, kept.creations.len()), (1, 1));

@@ -13,7 +13,7 @@ use crate::intent::{Canary, CanaryState};
 use crate::moment::{Moment, Timestamp};
 use crate::report::{Report, Snapshot};
 use crate::secret::SecretFault;
-use crate::store::{Kept, Write};
+use crate::store::{Kept, Past, Write};
 
 use crate::round::gate::Bound;
 use crate::round::{Engine, Event, Mode};
@@ -175,7 +175,8 @@ pub fn nothing_kept() -> Kept {
         breakers: vec![],
         pauses: vec![],
         declared: vec![],
-        first_start: true,
+        epoch: 1,
+        past: Past::First,
     }
 }
 

@@ -97,6 +97,7 @@ impl Site {
 fn canary(id: i64, state: CanaryState) -> Canary {
     Canary {
         id,
+        epoch: 1,
         target: "model".into(),
         given_up_at: None,
         repo: "acme/scopewatch-canary-1".parse::<RepoName>().expect("a name"),

@@ -11,20 +11,20 @@ use super::*;
 #[tokio::test]
 async fn one_writer_and_readers_beside_it() {
     let place = Place::new();
-    let fault = Store::open(&place.file(), Mode::Read).await.expect_err("nothing to read");
+    let fault = Store::open(&place.file(), Mode::Read, NOW).await.expect_err("nothing to read");
     assert!(matches!(fault, StoreFault::Missing { .. }), "{fault}");
     let store = place.store().await;
-    let fault = Store::open(&place.file(), Mode::Write).await.expect_err("locked");
+    let fault = Store::open(&place.file(), Mode::Write, NOW).await.expect_err("locked");
     assert!(matches!(fault, StoreFault::Locked { .. }), "{fault}");
     let link = place.0.join("link.db");
     std::os::unix::fs::symlink(place.file(), &link).expect("a link");
-    let fault = Store::open(&link, Mode::Write).await.expect_err("locked by its other name");
+    let fault = Store::open(&link, Mode::Write, NOW).await.expect_err("locked by its other name");
     assert!(matches!(fault, StoreFault::Locked { .. }), "{fault}");
 
-    let reader = Store::open(&place.file(), Mode::Read).await.expect("opens");
+    let reader = Store::open(&place.file(), Mode::Read, NOW).await.expect("opens");
     store.write(&[step(&canary(1), "planned")]).await.expect("writes");
     let kept = reader.load(NOW).await.expect("loads");
-    assert!(kept.canaries.len() == 1 && !kept.first_start);
+    assert!(kept.canaries.len() == 1 && (kept.epoch, kept.past) == (1, Past::Continued));
     let fault = reader.write(&[creation("bob", NOW)]).await.expect_err("a reader");
     assert!(matches!(fault, StoreFault::ReadOnly { .. }), "{fault}");
     store.write(&[step(&canary(2), "planned")]).await.expect("a reader holds up nobody");
@@ -32,7 +32,7 @@ async fn one_writer_and_readers_beside_it() {
     store.close().await;
     reader.close().await;
 
-    let alone = Store::open(&place.file(), Mode::Read).await.expect("reads without a writer");
+    let alone = Store::open(&place.file(), Mode::Read, NOW).await.expect("reads without a writer");
     assert_eq!(alone.load(NOW).await.expect("loads").canaries.len(), 2);
     alone.close().await;
     place.store().await.close().await;
@@ -45,7 +45,7 @@ async fn one_writer_and_readers_beside_it() {
 #[tokio::test]
 async fn a_file_that_is_not_our_store_is_refused_and_left_as_it_is() {
     async fn refused(path: &Path) -> StoreFault {
-        let fault = Store::open(path, Mode::Write).await.expect_err("refused");
+        let fault = Store::open(path, Mode::Write, NOW).await.expect_err("refused");
         let told = fault.to_string();
         assert_eq!(fault.operation(), "open");
         assert!(told.contains(&fault::shown(path)) && told.contains("; "), "{told}");
@@ -68,10 +68,10 @@ async fn a_file_that_is_not_our_store_is_refused_and_left_as_it_is() {
 
     std::fs::remove_file(place.file()).expect("rm");
     place.store().await.close().await;
-    place.meddle("PRAGMA user_version = 3").await;
+    place.meddle("PRAGMA user_version = 4").await;
     let newer = refused(&place.file()).await;
-    assert!(matches!(newer, StoreFault::Newer { found: 3, known: 2, .. }), "{newer}");
-    let fault = Store::open(&place.file(), Mode::Read).await.expect_err("a reader refuses it too");
+    assert!(matches!(newer, StoreFault::Newer { found: 4, known: 3, .. }), "{newer}");
+    let fault = Store::open(&place.file(), Mode::Read, NOW).await.expect_err("a reader refuses it too");
     assert_eq!(fault, newer);
 }
 
@@ -89,10 +89,10 @@ async fn damage_shows_at_the_start_and_rows_beyond_us_are_never_skipped() {
         page[..64].fill(0xA5);
     }
     std::fs::write(place.file(), &torn).expect("w");
-    let fault = Store::open(&place.file(), Mode::Write).await.expect_err("damaged");
+    let fault = Store::open(&place.file(), Mode::Write, NOW).await.expect_err("damaged");
     assert!(matches!(fault, StoreFault::Damaged { .. }), "{fault}");
     std::fs::write(place.file(), &whole[..whole.len() / 2]).expect("w");
-    let fault = Store::open(&place.file(), Mode::Write).await.expect_err("damaged");
+    let fault = Store::open(&place.file(), Mode::Write, NOW).await.expect_err("damaged");
     assert!(matches!(fault, StoreFault::Damaged { .. }), "{fault}");
 
     for meddled in [
@@ -176,7 +176,7 @@ async fn what_is_acknowledged_survives_a_power_cut_because_of_these_settings() {
 fn its_futures_can_be_spawned() {
     fn sendable<T: Send>(_: &T) {}
     let path = Path::new("/nowhere/state.db");
-    sendable(&Store::open(path, Mode::Write));
+    sendable(&Store::open(path, Mode::Write, NOW));
     let _ = async |store: &Store| {
         sendable(&store.load(NOW));
         sendable(&store.write(&[]));

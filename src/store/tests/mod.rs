@@ -1,6 +1,7 @@
 //! How a journal must behave, whatever it is kept in: what is written comes back.
 
 mod hardship;
+mod past;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -29,7 +30,7 @@ impl Place {
     }
 
     async fn store(&self) -> Store {
-        Store::open(&self.file(), Mode::Write).await.expect("opens")
+        Store::open(&self.file(), Mode::Write, NOW).await.expect("opens")
     }
 
     /// The file as another program would change it.
@@ -56,6 +57,7 @@ fn at(seconds: i64) -> Timestamp {
 fn canary(id: i64) -> Canary {
     Canary {
         id,
+        epoch: 1,
         repo: format!("acme/scopewatch-canary-{id}").parse().expect("a name"),
         kind: RepoType::Dataset,
         group: Some("65f0".into()),
@@ -124,7 +126,7 @@ async fn everything_comes_back_as_it_was_written_also_after_a_restart() {
     let place = Place::new();
     let store = place.store().await;
     let empty = store.load(NOW).await.expect("loads");
-    assert!(empty.first_start && empty.canaries.is_empty() && empty.last_canary_id == 0);
+    assert!(empty.past == Past::First && empty.canaries.is_empty() && empty.last_canary_id == 0);
 
     let checks = vec![
         check("a", Access::Allowed),
@@ -133,8 +135,8 @@ async fn everything_comes_back_as_it_was_written_also_after_a_restart() {
     ];
     let findings = vec![finding(FindingKind::Blind, None), finding(FindingKind::LatentGrant, Some("ci"))];
     let breaker = Breaker { organization: "acme".into(), at: at(1), why: "a public canary".into() };
-    let pause = Pause { owner: "bob".into(), until: at(60), why: UnknownReason::RateLimited };
-    let over = Pause { owner: "eve".into(), until: at(-1), why: UnknownReason::CreationCap };
+    let pause = Pause { owner: "bob".into(), at: at(0), until: at(60), why: UnknownReason::RateLimited };
+    let over = Pause { owner: "eve".into(), at: at(0), until: at(-1), why: UnknownReason::CreationCap };
     let declared = Declared {
         token: TokenName::new("ci"),
         fingerprint: "f1".into(),
@@ -156,7 +158,7 @@ async fn everything_comes_back_as_it_was_written_also_after_a_restart() {
         creation("eve", at(9)),
     ]);
     store.write(&batch).await.expect("writes");
-    store.write(&[Write::Unlatch { organization: "other".into() }]).await.expect("writes");
+    store.write(&[Write::Unlatch { organization: "other".into(), at: at(2) }]).await.expect("writes");
 
     let mut expected = Kept {
         canaries: vec![canary(3)],
@@ -170,12 +172,13 @@ async fn everything_comes_back_as_it_was_written_also_after_a_restart() {
         breakers: vec![breaker],
         pauses: vec![pause],
         declared: vec![declared],
-        first_start: true,
+        epoch: 1,
+        past: Past::First,
     };
     assert_eq!(store.load(NOW).await.expect("loads"), expected);
     store.close().await;
     let store = place.store().await;
-    expected.first_start = false;
+    (expected.epoch, expected.past) = (2, Past::Continued);
     assert_eq!(store.load(NOW).await.expect("loads"), expected);
     store.close().await;
 }
@@ -217,11 +220,16 @@ async fn a_journal_of_version_1_is_taken_over_with_all_it_holds() {
     let store = place.store().await;
     store.write(&[step(&canary(3), "planned"), creation("eve", at(9))]).await.expect("writes");
     store.close().await;
-    place.meddle("DROP TABLE answers").await;
+    place.meddle("DROP TABLE answers; DROP TABLE evidence; DROP TABLE fence").await;
+    place.meddle("ALTER TABLE canaries DROP COLUMN epoch; ALTER TABLE pauses DROP COLUMN at").await;
     place.meddle("PRAGMA user_version = 1").await;
+    std::fs::remove_file(place.0.join("state.db.head")).expect("rm");
     let store = place.store().await;
     let kept = store.load(NOW).await.expect("loads");
-    assert_eq!((kept.canaries, kept.creations.len(), kept.first_start), (vec![canary(3)], 1, false));
+    assert_eq!(
+        (kept.canaries, kept.creations.len(), kept.past),
+        (vec![Canary { epoch: 0, ..canary(3) }], 1, Past::Continued)
+    );
     let answer = LastAnswer { key: key("a"), at: at(5), body: "{}".into() };
     store.write(&[Write::Answer(answer)]).await.expect("writes");
     store.close().await;

@@ -1,0 +1,210 @@
+//! Opening the journal: the lock, the health of the file, its version, and what it is to the journals before it.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{Connection, Row};
+
+use super::evidence::{self, Kind};
+use super::fault::{Trouble, file_fault, shown};
+use super::head::{Head, HeadFile};
+use super::{Operation, Past, StoreFault, rows};
+use crate::moment::Timestamp;
+
+/// Every version of the file, in order; each script ends by setting `user_version` to its number.
+const MIGRATIONS: &[(i64, &str)] = &[
+    (1, include_str!("migrations/sqlite/0001_journal.sql")),
+    (2, include_str!("migrations/sqlite/0002_answers.sql")),
+    (3, include_str!("migrations/sqlite/0003_evidence.sql")),
+];
+
+/// The version that this program reads and writes.
+const KNOWN: i64 = 3;
+
+/// Marks a file as ours, so that the database of another program is never touched.
+const APPLICATION_ID: i64 = 1_396_922_192;
+
+/// What lies beside the store and outlives it.
+pub(super) struct Witnesses {
+    /// What the head file says.
+    pub head: Option<Head>,
+    /// The key of canary names is there, which is made after the first opening.
+    pub key: bool,
+}
+
+impl Witnesses {
+    /// Looks for them, under every name that the store goes by.
+    pub(super) fn of(names: &[&Path]) -> Witnesses {
+        let keys = names.iter().map(|name| (name, name.with_extension("key")));
+        Witnesses {
+            head: names.iter().find_map(|name| HeadFile::beside(name).read()),
+            key: keys.into_iter().any(|(name, key)| key != **name && key.exists()),
+        }
+    }
+}
+
+/// What an opening for writing found and made.
+pub(super) struct Opened {
+    pub epoch: i64,
+    pub past: Past,
+    pub head: Head,
+}
+
+/// The absolute path, and the one behind all links.
+pub(super) fn resolve(path: &Path) -> Result<(PathBuf, PathBuf), StoreFault> {
+    // Absolute, so that no name (`file:…`) is taken for a URI, and no change of directory moves the store.
+    let named = std::path::absolute(path).map_err(|error| file_fault(path, &error))?;
+    // One file has one lock, by whatever link it is named.
+    let path = std::fs::canonicalize(&named).unwrap_or_else(|_| named.clone());
+    if path.to_str().is_none() {
+        return Err(StoreFault::OddPath { path: shown(&path) });
+    }
+    Ok((named, path))
+}
+
+/// Takes the writer's lock.
+pub(super) fn lock(path: &Path) -> Result<File, StoreFault> {
+    let fault = |error: &std::io::Error| file_fault(path, error);
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".lock");
+    let lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(PathBuf::from(beside))
+        .map_err(|e| fault(&e))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(StoreFault::Locked { path: shown(path) }),
+        Err(TryLockError::Error(error)) => Err(fault(&error)),
+    }
+}
+
+/// Makes the file, readable by its owner alone, if it is absent.
+pub(super) fn prepare_file(path: &Path) -> Result<(), StoreFault> {
+    let fault = |error: &std::io::Error| file_fault(path, error);
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(file) => {
+            file.sync_all().map_err(|e| fault(&e))?;
+            // Without this the file's name may be gone after a power cut, and with it every intent.
+            let directory = path.parent().unwrap_or(Path::new("/"));
+            File::open(directory).and_then(|d| d.sync_all()).map_err(|e| fault(&e))?;
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            for end in ["", "-wal", "-shm"] {
+                writable(path, end)?;
+            }
+        }
+        Err(error) => return Err(fault(&error)),
+    }
+    Ok(())
+}
+
+/// SQLite would open a file that may not be written for reading, and its companions with the same mode: then
+/// nothing could ever be stored, and it would be said far too late.
+fn writable(path: &Path, end: &str) -> Result<(), StoreFault> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    let file = PathBuf::from(name);
+    match OpenOptions::new().write(true).open(&file) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(file_fault(&file, &error)),
+    }
+}
+
+/// Looks through the whole file once.
+pub(super) async fn check_health(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreFault> {
+    let told = |error: sqlx::Error| Trouble::Sql(error).told(path, Operation::Open);
+    let row = sqlx::query("PRAGMA quick_check(1)").fetch_one(connection).await.map_err(told)?;
+    match row.try_get::<&str, _>(0) {
+        Ok("ok") => Ok(()),
+        _ => Err(StoreFault::Damaged { path: shown(path), during: Operation::Open }),
+    }
+}
+
+/// The file's version; 0 for an empty one. A file that is not ours, or is from the future, is refused.
+async fn version(connection: &mut SqliteConnection, path: &Path) -> Result<i64, StoreFault> {
+    let told = |error: sqlx::Error| Trouble::Sql(error).told(path, Operation::Open);
+    let application: i64 =
+        sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *connection).await.map_err(told)?;
+    let found: i64 =
+        sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut *connection).await.map_err(told)?;
+    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(told)?;
+    match (application, found, tables) {
+        (0, 0, 0) => Ok(0),
+        (APPLICATION_ID, found, _) if found > KNOWN => {
+            Err(StoreFault::Newer { path: shown(path), found, known: KNOWN })
+        }
+        (APPLICATION_ID, found, _) if found > 0 => Ok(found),
+        _ => Err(StoreFault::NotAStore { path: shown(path) }),
+    }
+}
+
+/// Brings the file to our version, counts this opening and records it: all of it or nothing.
+pub(super) async fn take_over(
+    connection: &mut SqliteConnection,
+    witnesses: &Witnesses,
+    now: Timestamp,
+    path: &Path,
+) -> Result<Opened, StoreFault> {
+    let told = |error: sqlx::Error| Trouble::Sql(error).told(path, Operation::Open);
+    let troubled = |trouble: Trouble| trouble.told(path, Operation::Open);
+    // Begun as a writer even if nothing is to be done, so that a file that cannot be written shows now.
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(told)?;
+    let found = version(&mut transaction, path).await?;
+    for (_, script) in MIGRATIONS.iter().filter(|(number, _)| *number > found) {
+        sqlx::raw_sql(*script).execute(&mut *transaction).await.map_err(told)?;
+    }
+    let past = judge(&mut transaction, found, witnesses).await.map_err(troubled)?;
+    let opened = record(&mut transaction, past, now).await.map_err(troubled)?;
+    transaction.commit().await.map_err(told)?;
+    Ok(opened)
+}
+
+/// What this journal, which had this version before, is to the ones before it.
+async fn judge(
+    connection: &mut SqliteConnection,
+    found: i64,
+    witnesses: &Witnesses,
+) -> Result<Past, Trouble> {
+    let last = evidence::tail(connection).await?.seq;
+    match (&witnesses.head, found) {
+        (None, 0) if !witnesses.key => return Ok(Past::First),
+        (_, 0) => return Ok(Past::Emptied),
+        // From then on there is a record.
+        (_, 3..) if last == 0 => return Ok(Past::Emptied),
+        _ => {}
+    }
+    if let Some(known) = &witnesses.head
+        && evidence::hash_at(connection, known.seq).await?.as_ref() != Some(&known.hash)
+    {
+        return Ok(Past::Regressed { known: known.seq, found: last });
+    }
+    Ok(Past::Continued)
+}
+
+/// Counts and records this opening.
+async fn record(connection: &mut SqliteConnection, past: Past, now: Timestamp) -> Result<Opened, Trouble> {
+    sqlx::query("UPDATE fence SET epoch = epoch + 1").execute(&mut *connection).await?;
+    let epoch = rows::epoch(connection).await?;
+    let mut head = evidence::tail(connection).await?;
+    let body = serde_json::json!({ "epoch": epoch, "version": env!("CARGO_PKG_VERSION") }).to_string();
+    evidence::append(connection, &mut head, now, Kind::Opened, &body).await?;
+    Ok(Opened { epoch, past, head })
+}
+
+/// A reader changes nothing, so that the version must already be ours.
+pub(super) async fn check_version(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreFault> {
+    let found = version(connection, path).await?;
+    if found < KNOWN {
+        return Err(StoreFault::Older { path: shown(path), found, known: KNOWN });
+    }
+    Ok(())
+}
