@@ -280,6 +280,16 @@ pub struct InventoryView {
     pub pending: Option<String>,
 }
 
+/// What the search of one organization for lost canaries came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SweepView {
+    pub organization: String,
+    /// Every listing was read to its end.
+    pub complete: bool,
+    /// Signed by us and unknown to the journal: type and name.
+    pub orphans: Vec<String>,
+}
+
 /// All state that is served: replaced whole whenever it changes, never read from the store.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Snapshot {
@@ -297,6 +307,8 @@ pub struct Snapshot {
     pub findings: Vec<Finding>,
     /// Every canary that is unfinished or still being verified, oldest first.
     pub canaries: Vec<Canary>,
+    /// What the search for lost canaries came to, of every organization that was searched.
+    pub sweeps: Vec<SweepView>,
     /// Whether the Hub answered at all lately; `None` before the first request.
     pub hub_reachable: Option<bool>,
     /// End of the last completed round.

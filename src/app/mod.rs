@@ -157,6 +157,8 @@ pub struct Once {
     pub read_only: bool,
     /// The check whose grounds are wanted.
     pub explain: Option<CheckKey>,
+    /// Search every organization for canaries that the journal does not know.
+    pub sweep: bool,
     /// Keep nothing of what the checks come to: they are not those of the config.
     pub observe: bool,
 }
@@ -195,6 +197,9 @@ pub async fn run_once(
     ground.outlet.progress = progress;
     let (events, inbox) = mpsc::channel(16);
     let closed = || Fault::Internal("the round loop ended before it began".to_owned());
+    if once.sweep {
+        events.send(Event::Sweep).await.map_err(|_| closed())?;
+    }
     let due = if once.probe { Classes::ALL } else { Classes::default() };
     events.send(Event::Once { due, only: once.only }).await.map_err(|_| closed())?;
     let store = ground.store.clone();

@@ -136,6 +136,9 @@ impl Outlet for Shown {
             Meter::CanaryDeleted { organization } => {
                 metrics.count_canary(&organization, CanaryEvent::Deleted)
             }
+            Meter::CanaryForeign { organization } => {
+                metrics.count_canary(&organization, CanaryEvent::Foreign)
+            }
             Meter::CanaryAbandoned { organization } => {
                 metrics.count_canary(&organization, CanaryEvent::Abandoned)
             }

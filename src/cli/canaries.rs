@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use crate::app::{self, Fault, Once};
 use crate::intent::Canary;
 use crate::logging::Scrub;
+use crate::report::Snapshot;
 use crate::store::Breaker;
 
 use super::{Exit, asked_to_stop, counted, say};
@@ -29,7 +30,7 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
-    /// Looks at every unfinished canary now, and deletes what is proven ours.
+    /// Looks at every unfinished canary now, deletes what is proven ours, and searches for what the journal lost.
     Sweep,
     /// Closes a canary in quarantine, or one still unknown after its horizon, once you have looked on the Hub.
     Close {
@@ -52,11 +53,14 @@ pub(super) async fn run(args: CanariesArgs, scrub: Scrub) -> Result<Exit, Fault>
             Ok(left(&canaries))
         }
         Action::Sweep => {
-            let done = app::run_once(config, Once::default(), scrub, None, asked_to_stop()?).await?;
-            if done.unfinished.is_empty() {
+            let once = Once { sweep: true, ..Once::default() };
+            let done = app::run_once(config, once, scrub, None, asked_to_stop()?).await?;
+            let told = orphans(&done.snapshot);
+            if done.unfinished.is_empty() && told.is_empty() {
                 return say("nothing is left: every canary is refused, or deleted and seen gone\n");
             }
-            say(&listed(&done.unfinished))?;
+            let journal = if done.unfinished.is_empty() { String::new() } else { listed(&done.unfinished) };
+            say(&(journal + &told))?;
             Ok(Exit::Drift)
         }
         Action::Close { id } => {
@@ -71,6 +75,27 @@ pub(super) async fn run(args: CanariesArgs, scrub: Scrub) -> Result<Exit, Fault>
             say(&format!("canaries are on again for {}\n", names.join(", ")))
         }
     }
+}
+
+/// What the search found that the journal does not know, and where it could not be read.
+fn orphans(snapshot: &Snapshot) -> String {
+    snapshot.sweeps.iter().fold(String::new(), |mut text, sweep| {
+        for orphan in &sweep.orphans {
+            let _ = writeln!(
+                text,
+                "{orphan} bears our signature and is not in the journal: delete it by hand, or set adopt_authentic for '{}'",
+                sweep.organization
+            );
+        }
+        if !sweep.complete {
+            let _ = writeln!(
+                text,
+                "'{}' could not be searched to the end: let its janitor list repositories, then sweep again",
+                sweep.organization
+            );
+        }
+        text
+    })
 }
 
 fn left(canaries: &[Canary]) -> Exit {

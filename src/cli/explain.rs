@@ -193,6 +193,7 @@ async fn answer(
         only: vec![check.token.clone()],
         // A creation that no check asks for is not tried; all else about it can be read.
         read_only: untried,
+        sweep: false,
         observe: true,
         explain: Some(check.key()),
     };

@@ -62,6 +62,9 @@ pub enum Next {
     Rest,
 }
 
+/// The words of a canary that a person closed.
+const CLOSED: &str = "closed by a person";
+
 /// What a step did, for the log of transitions.
 pub type Event = &'static str;
 
@@ -537,9 +540,14 @@ pub fn may_close(canary: &Canary, now: Timestamp, rules: Rules) -> bool {
 
 /// A person closes a canary.
 pub fn close(canary: &mut Canary) -> Event {
-    become_state(canary, CanaryState::Gone, "closed by a person");
+    become_state(canary, CanaryState::Gone, CLOSED);
     canary.next_at = None;
-    "closed by a person"
+    CLOSED
+}
+
+/// Whether a person closed it.
+pub fn is_closed(canary: &Canary) -> bool {
+    canary.state == CanaryState::Gone && canary.note == CLOSED
 }
 
 /// Whether the probe that made it may be told its end: refused, seen gone, or in quarantine.

@@ -19,6 +19,7 @@ pub mod readings;
 mod recorded_tests;
 pub mod routes;
 pub mod shown;
+pub mod sweep;
 pub mod visit;
 pub mod vocabulary;
 pub mod whoami;

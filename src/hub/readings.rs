@@ -77,6 +77,16 @@ pub fn listing(
     (if found.is_some() { ListingRow::Private } else { ListingRow::Nothing }, found)
 }
 
+/// The repositories that a listing names, with when they were created where it says so; `None` if it is none.
+pub fn named(outcome: &Outcome) -> Option<Vec<(RepoName, Option<Timestamp>)>> {
+    let read = |item: &Value| {
+        let repo = item.get("id").and_then(Value::as_str)?.parse().ok()?;
+        let created = item.get("createdAt").and_then(Value::as_str).and_then(Timestamp::parse);
+        Some((repo, created))
+    };
+    Some(items(outcome)?.iter().filter_map(read).collect())
+}
+
 words! {
     /// What a listing says of one repository.
     ListedRow { Listed = "listed", Missing = "missing", Unclear = "unclear" }

@@ -59,6 +59,7 @@ fn full() -> Snapshot {
         checks: vec![check("ci")],
         tokens: vec![token("ci")],
         organizations: vec![organization()],
+        sweeps: vec![],
         hub_reachable: Some(true),
         last_round: Some(NOW),
         ..Snapshot::default()

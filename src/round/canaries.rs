@@ -186,7 +186,7 @@ impl Engine {
         self.config.organization(&canary.repo.namespace).and_then(|o| o.janitor.clone())
     }
 
-    fn usable(&self, token: &TokenName) -> bool {
+    pub(super) fn usable(&self, token: &TokenName) -> bool {
         self.config.token(token).is_some() && self.tokens.get(token).is_some_and(TokenState::usable)
     }
 

@@ -69,6 +69,13 @@ impl Engine {
             let sentence = "the clock and the Hub's differ by more than a minute, so that nothing is created; set the clock right";
             return Err((UnknownReason::NoControl, sentence.to_owned()));
         }
+        if self.sweep_owed(&check.organization) == Some(false) {
+            let sentence = format!(
+                "the journal was lost, and '{}' could not be searched for canaries that it knew; see to it that its janitor can list repositories, or run `scopewatch canaries sweep`",
+                check.organization
+            );
+            return Err((UnknownReason::NoControl, sentence));
+        }
         let group = self.resolve_group(check, group, now)?;
         Ok((group, self.user_of(&Credential::Token(check.token.clone()))))
     }
@@ -133,6 +140,11 @@ impl Engine {
     fn creation_must_wait(&self, check: &Check, user: &str, now: Moment) -> Option<String> {
         if let Some(why) = self.user_must_wait(check, user, now) {
             return Some(why);
+        }
+        if self.sweep_owed(&check.organization).is_some() {
+            return Some(
+                "the organization is being searched for canaries that a lost journal knew".to_owned(),
+            );
         }
         if let Some(id) = self.open_intent(user, &check.token) {
             return Some(format!(

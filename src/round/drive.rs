@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::access::TokenName;
 use crate::exchange::{Exchange, Failure, Request};
+use crate::intent::Canary;
 use crate::moment::{Moment, Timestamp};
 use crate::probe::{Keyring, Prober};
 use crate::report::{Report, Snapshot};
@@ -22,6 +23,7 @@ use crate::secret::SecretFault;
 use crate::store::{Store, Write};
 
 use super::gate::{self, Bound};
+use super::sweeps::Name;
 use super::{Effect, Engine, Event, Grounds, Meter, Notice};
 
 /// Keys as read this moment: the ring to send with, and what the engine may know of each.
@@ -162,6 +164,9 @@ impl<O: Outlet> Driver<O> {
                 // The writer lives as long as this loop, so that this cannot fail.
                 let _ = hands.batches.send((op, batch));
             }
+            Effect::Recall { organization, names } => {
+                return Some(Event::Recalled { organization, found: self.recall(&names).await });
+            }
             Effect::Publish(snapshot) => self.outlet.publish(snapshot),
             Effect::Meter(meter) => self.outlet.meter(meter),
             Effect::Tell(notice) => self.outlet.tell(notice),
@@ -172,11 +177,25 @@ impl<O: Outlet> Driver<O> {
         None
     }
 
+    /// Rare: only where a sweep found a name of ours that is not in memory.
+    async fn recall(&mut self, names: &[Name]) -> Option<Vec<Canary>> {
+        match self.store.all_canaries(u32::MAX).await {
+            Ok(mut all) => {
+                all.retain(|canary| names.contains(&(canary.kind, canary.repo.clone())));
+                Some(all)
+            }
+            Err(fault) => {
+                self.outlet.store_failed(&fault);
+                None
+            }
+        }
+    }
+
     fn send(&mut self, flight: u64, request: Request, bound: Option<Bound>, hands: &mut Hands) {
         let now = self.now();
         let (prober, ring) = (self.prober.load_full(), hands.ring.clone());
         let sent = request.clone();
-        let may = gate::may_leave(bound, now.mono, Some(self.engine.epoch()));
+        let may = gate::may_leave(bound, now.mono, self.store.is_current().then(|| self.engine.epoch()));
         let task = hands.flights.spawn(async move {
             if may {
                 prober.send(&ring, request, now.wall).await

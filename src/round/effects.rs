@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::exchange::{Exchange, Request};
 use crate::hub::predict::Known;
 use crate::hub::whoami::Declared;
+use crate::intent::Canary;
 use crate::moment::Timestamp;
 use crate::report::{Report, Snapshot};
 use crate::schedule::Classes;
@@ -16,6 +17,7 @@ use crate::secret::SecretFault;
 use crate::store::Write;
 
 use super::gate::Bound;
+use super::sweeps::Name;
 
 /// What may happen to the engine.
 #[derive(Debug)]
@@ -26,6 +28,10 @@ pub enum Event {
     Once { due: Classes, only: Vec<TokenName> },
     /// Everything of this token, soon; the schedules are not touched.
     Probe(TokenName),
+    /// Every organization is to be searched for canaries now.
+    Sweep,
+    /// What the journal has under the names of a sweep; `None` if it could not be read.
+    Recalled { organization: String, found: Option<Vec<Canary>> },
     /// The keys were read: the fingerprint of each usable one, or what is wrong with it.
     Keys(BTreeMap<TokenName, Result<String, SecretFault>>),
     /// A request came back.
@@ -49,6 +55,8 @@ pub enum Effect {
     Send { flight: u64, request: Request, bound: Option<Bound> },
     /// Make durable, in one transaction and in this order; answered by [`Event::Stored`].
     Store { op: u64, batch: Vec<Write> },
+    /// Read from the journal what it has under these names; answered by [`Event::Recalled`].
+    Recall { organization: String, names: Vec<Name> },
     /// Show this from now on.
     Publish(Arc<Snapshot>),
     /// Count this.
@@ -80,6 +88,7 @@ pub enum Meter {
     CanaryCreated { organization: String },
     CanaryDeleted { organization: String },
     CanaryAbandoned { organization: String },
+    CanaryForeign { organization: String },
     Round { took: Duration, finished: Timestamp },
     RoundSkipped,
 }

@@ -26,6 +26,7 @@ mod record;
 mod rounds;
 mod sentences;
 mod sentinels;
+pub mod sweeps;
 mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -38,12 +39,12 @@ use crate::config::Config;
 use crate::exchange::{Credential, Exchange, Request};
 use crate::hub::canary::{self, Rules};
 use crate::hub::names::{NONCE_BYTES, Signer};
-use crate::intent::CanaryState;
+use crate::intent::{Canary, CanaryState};
 use crate::moment::{Moment, Timestamp};
 use crate::pace::{Allowance, Pace};
 use crate::report::{CheckResult, Finding, FindingKey, Report};
 use crate::schedule::Classes;
-use crate::store::{Breaker, Creation, Kept, Pause, Write};
+use crate::store::{Breaker, Creation, Declared, Kept, Past, Pause, Write};
 
 pub use effects::{Effect, Event, Grounds, Meter, Mode, Notice};
 
@@ -55,6 +56,7 @@ use inventory::Inventory;
 use predicted::Sighted;
 use rounds::Round;
 use sentinels::Trial;
+use sweeps::Sweep;
 use tokens::TokenState;
 
 /// Which question an answer belongs to.
@@ -69,6 +71,7 @@ enum Job {
     Visit(i64),
     Delete(i64),
     Inventory(String),
+    Sweep(String),
 }
 
 /// What waits for a batch to be durable.
@@ -97,8 +100,6 @@ pub struct Engine {
     signer: Signer,
     dice: Box<dyn FnMut() -> [u8; NONCE_BYTES] + Send>,
     begun: Moment,
-    /// Under which this process writes to the journal.
-    epoch: i64,
     clock: Clock,
     out: Vec<Effect>,
     last_flight: u64,
@@ -126,6 +127,9 @@ pub struct Engine {
     last_trial: u64,
     creations: Vec<Creation>,
     breakers: BTreeMap<String, Breaker>,
+    sweeps: BTreeMap<String, Sweep>,
+    /// When the journal was found to be another than before.
+    reset_at: Option<Duration>,
     pauses: BTreeMap<String, Pause>,
     checks: BTreeMap<CheckKey, CheckState>,
     /// When each check was last answered conclusively in this process.
@@ -192,7 +196,6 @@ impl Engine {
             signer,
             dice,
             begun: now,
-            epoch: 0,
             clock: Clock::new(now),
             out: Vec::new(),
             last_flight: 0,
@@ -230,6 +233,8 @@ impl Engine {
             only: Vec::new(),
             tasked: false,
             wanted: Vec::new(),
+            sweeps: BTreeMap::new(),
+            reset_at: None,
             recovering: false,
             round: None,
             unsaved: Vec::new(),
@@ -248,15 +253,21 @@ impl Engine {
             explaining: None,
             config,
         };
-        engine.remember_declared(kept.declared);
-        for canary in kept.canaries {
-            engine.resume_canary(canary, now);
-        }
-        engine.tame_the_future(now);
-        engine.forget_unconfigured(now);
-        engine.ignore_findings(now);
-        engine.recovering = engine.canaries_unlooked() || engine.canaries_due(now);
+        engine.resume(kept.declared, kept.canaries, &kept.past, now);
         engine
+    }
+
+    /// Takes over what the journal holds, as it is to be taken after whatever happened since.
+    fn resume(&mut self, declared: Vec<Declared>, canaries: Vec<Canary>, past: &Past, now: Moment) {
+        self.remember_declared(declared);
+        for canary in canaries {
+            self.resume_canary(canary, now);
+        }
+        self.tame_the_future(now);
+        self.forget_unconfigured(now);
+        self.ignore_findings(now);
+        self.take_past(past, now);
+        self.recovering = self.canaries_unlooked() || self.canaries_due(now);
     }
 
     /// From now on this engine only looks: what it learns is told, but neither kept nor judged as findings, since
@@ -300,6 +311,8 @@ impl Engine {
                 self.tasked = true;
             }
             Event::Probe(token) => self.wanted.push(token),
+            Event::Sweep => self.want_sweeps(),
+            Event::Recalled { organization, found } => self.recalled(&organization, found, now),
             Event::Keys(keys) => self.take_keys(keys, now),
             Event::Heard { flight, exchange } => self.heard(flight, &exchange, now),
             Event::Stored { op, done } => self.stored(op, done, now),
@@ -323,7 +336,11 @@ impl Engine {
         let canaries = self.canary_wakes(now);
         let round = self.round.as_ref().and_then(Round::wake_at);
         // What is due already waits for something that will be an event of its own: waking for it would spin.
-        [canaries, round, self.retry_at].into_iter().flatten().filter(|at| *at > now.mono).min()
+        [canaries, round, self.retry_at, self.sweep_wakes()]
+            .into_iter()
+            .flatten()
+            .filter(|at| *at > now.mono)
+            .min()
     }
 
     fn due(&mut self, classes: Classes) {
@@ -357,7 +374,10 @@ impl Engine {
         // Each step either changes state for good or reports that nothing moved, so that this ends; the bound
         // is there in case a step lies.
         for _ in 0..100_000 {
-            let moved = self.begin_round(now) | self.step_round(now) | self.tend_canaries(now);
+            let moved = self.begin_round(now)
+                | self.step_round(now)
+                | self.tend_canaries(now)
+                | self.tend_sweeps(now);
             if !moved {
                 break;
             }
@@ -375,7 +395,11 @@ impl Engine {
     fn end_if_done(&mut self, now: Moment) {
         let stored = self.unsaved.is_empty() || self.store_faults >= STORE_PATIENCE;
         let quiet = self.flights.is_empty() && self.ops.is_empty() && stored;
-        let idle = self.round.is_none() && self.due.is_empty() && self.wanted.is_empty() && !self.recovering;
+        let idle = self.round.is_none()
+            && self.due.is_empty()
+            && self.wanted.is_empty()
+            && !self.recovering
+            && !self.sweeping();
         let wanted = self.stopping || (self.mode.one_shot && self.tasked && idle);
         if wanted && quiet && !self.ended && !self.canaries_busy(now) {
             self.ended = true;
@@ -513,6 +537,7 @@ impl Engine {
             Job::Visit(id) => self.hear_visit(id, exchange, now),
             Job::Delete(id) => self.hear_delete(id, exchange, now),
             Job::Inventory(organization) => self.hear_inventory(&organization, exchange, now),
+            Job::Sweep(organization) => self.hear_sweep(&organization, exchange, now),
         }
     }
 

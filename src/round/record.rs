@@ -222,6 +222,7 @@ impl Engine {
         }
         self.organization_findings(now);
         self.hub_findings(&round.jobs, now);
+        self.end_state_reset(now);
         self.blind_findings(&round.done, now);
         self.last_round = Some(now.wall);
         let took = now.mono.saturating_sub(round.begun.mono);
@@ -284,7 +285,7 @@ impl Engine {
         }
     }
 
-    fn organization_findings(&mut self, now: Moment) {
+    pub(super) fn organization_findings(&mut self, now: Moment) {
         let config = self.config.clone();
         let patience = self.rules().horizon * 2 + Duration::from_secs(600);
         for organization in &config.organizations {
@@ -311,6 +312,13 @@ impl Engine {
             if let Some(why) = latched {
                 detail.push(format!(
                     "creating is latched off: {why}; look into it, then `scopewatch canaries unlatch`"
+                ));
+            }
+            let orphans = self.orphans_of(&organization.name);
+            if !orphans.is_empty() {
+                detail.push(format!(
+                    "with our signature but not in the journal: {}; delete them by hand, or set adopt_authentic",
+                    orphans.join(", ")
                 ));
             }
             let lasts = !detail.is_empty();
@@ -418,6 +426,7 @@ impl Engine {
                 .filter(|live| live.canary.next_at.is_some() || live.canary.unfinished())
                 .map(|live| live.canary.clone())
                 .collect(),
+            sweeps: self.sweep_views(),
             hub_reachable: self.hub_reachable,
             last_round: self.last_round,
         };

@@ -247,7 +247,7 @@ impl Engine {
         let idle = round.waiting.is_empty() && round.active.is_empty();
         // What holds the blocked ones may pass within the round; if nothing of ours is under way any more, it
         // will not.
-        if idle && !round.blocked.is_empty() && !self.canaries_may_clear(now) {
+        if idle && !round.blocked.is_empty() && !self.canaries_may_clear(now) && !self.sweeping() {
             let blocked = self.round.as_mut().map(|round| std::mem::take(&mut round.blocked));
             for at in blocked.unwrap_or_default() {
                 let why = self.round.as_ref().and_then(|round| round.jobs.get(at)).map(|job| job.why.clone());

@@ -14,4 +14,5 @@ mod predicted;
 mod probes;
 mod random;
 mod stories;
+mod sweeps;
 mod truth;

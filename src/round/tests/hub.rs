@@ -265,7 +265,10 @@ impl Hub {
             .filter(|((of, name), repo)| {
                 *of == kind && name.contains(search) && self.sees(&request.credential, repo)
             })
-            .map(|((_, name), repo)| json!({ "id": name, "private": repo.private }))
+            .map(|((_, name), repo)| {
+                json!({
+                "id": name, "private": repo.private, "createdAt": repo.created.to_string() })
+            })
             .collect();
         said(200, &Value::Array(items))
     }

@@ -7,7 +7,7 @@ use crate::exchange::{Answer, Credential, Failure, Request, Verb};
 use crate::intent::{Canary, CanaryState, DeleteOutcome};
 use crate::report::Report;
 use crate::round::gate::{Bound, may_leave};
-use crate::round::{Effect, Engine, Meter};
+use crate::round::{Effect, Engine, Event, Meter};
 use crate::store::Write;
 
 use super::hub::{Key, named, refused, said};
@@ -29,6 +29,11 @@ impl Life {
             Effect::RoundEnded(report) => {
                 self.judge(&report);
                 self.reports.push(report);
+            }
+            Effect::Recall { organization, names } => {
+                let found = self.journal.values().filter(|c| names.contains(&(c.kind, c.repo.clone())));
+                let found = Some(found.cloned().collect());
+                self.later(S(0), Pending::Event(Event::Recalled { organization, found }));
             }
             Effect::Ended => self.ended = true,
             Effect::Meter(Meter::RoundSkipped) => self.skipped += 1,

@@ -1,0 +1,340 @@
+//! Sweeps: once an hour every organization is searched for repositories that bear canaries' names, so that what the
+//! journal has lost is found all the same.
+//!
+//! Foreign ones are counted and never touched. One of ours that the journal does not know latches creating off and
+//! is told, or, where the config says so, is adopted: written down first, then looked at and deleted as every
+//! other. After a journal was lost or changed nothing is created before a sweep has been read to its end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::access::{RepoName, RepoType, Severity, TokenName};
+use crate::exchange::{Credential, Exchange};
+use crate::hub::sweep::{self, Hit, Judged, SweepWalk, Swept};
+use crate::intent::Canary;
+use crate::moment::Moment;
+use crate::report::{FindingKind, SweepView};
+use crate::store::{Past, Write};
+
+use super::canaries::Live;
+use super::record::organization_finding;
+use super::{Effect, Engine, Job, Meter};
+
+/// Between two sweeps of an organization.
+const EVERY: Duration = Duration::from_secs(3600);
+/// After one that could not be read, or whose hits could not be looked up.
+const AGAIN: Duration = Duration::from_secs(300);
+
+/// Foreign names that are told apart, at most.
+const FOREIGN: usize = 10_000;
+
+/// The name of a repository, with its kind.
+pub type Name = (RepoType, RepoName);
+
+/// What is known of one organization's sweeps.
+#[derive(Debug, Default)]
+pub(super) struct Sweep {
+    walk: Option<Box<SweepWalk>>,
+    /// Hits whose journal is being asked for.
+    looked_up: Option<Swept>,
+    /// When it is to be swept next; `None` before the first.
+    next_at: Option<Duration>,
+    /// Nothing is created before a sweep has been read to its end.
+    owed: bool,
+    /// Whether the latest was read to its end; `None` before the first.
+    complete: Option<bool>,
+    /// Asked for by a person.
+    wanted: bool,
+    /// Names of others, each counted once.
+    foreign: BTreeSet<Name>,
+    /// Ours, but not the journal's.
+    pub(super) orphans: BTreeSet<Name>,
+}
+
+impl Sweep {
+    fn under_way(&self) -> bool {
+        self.walk.is_some() || self.looked_up.is_some()
+    }
+}
+
+impl Engine {
+    /// What the journal is to the ones before it: after a loss, a sweep comes before the next canary; after a change
+    /// that nobody here made, a person does.
+    pub(super) fn take_past(&mut self, past: &Past, now: Moment) {
+        let config = self.config.clone();
+        let key = organization_finding(FindingKind::StateReset, "");
+        let open = self.findings.get(&key).is_some_and(|finding| finding.resolved_at.is_none());
+        let Some(told) = past.told() else {
+            if open {
+                // The process before this one may not have come to it.
+                self.owe_sweeps(now);
+            }
+            return;
+        };
+        self.tell(true, told.clone());
+        self.owe_sweeps(now);
+        let changed = matches!(past, Past::Regressed { .. } | Past::Broken { .. });
+        for organization in config.organizations.iter().filter(|_| changed) {
+            let name = &organization.name;
+            if !self.creates_in(name) {
+                continue;
+            }
+            self.latch_organization(name, &told, now);
+        }
+        let detail = format!(
+            "{told}; what it knew of alerts and canaries begins anew, and nothing is created before a sweep for canaries is through"
+        );
+        self.set_finding(key, true, Severity::Warning, || detail, now.wall);
+    }
+
+    fn owe_sweeps(&mut self, now: Moment) {
+        self.reset_at = Some(now.mono);
+        let config = self.config.clone();
+        for organization in &config.organizations {
+            if self.creates_in(&organization.name) {
+                self.sweeps.entry(organization.name.clone()).or_default().owed = true;
+            }
+        }
+    }
+
+    /// The finding about a lost journal ends a day after, once everything was swept.
+    pub(super) fn end_state_reset(&mut self, now: Moment) {
+        const DAY: Duration = Duration::from_secs(24 * 3600);
+        let lasts = self.reset_at.is_some_and(|at| now.mono.saturating_sub(at) < DAY)
+            || self.sweeps.values().any(|sweep| sweep.owed);
+        let key = organization_finding(FindingKind::StateReset, "");
+        let detail = self.findings.get(&key).filter(|finding| finding.resolved_at.is_none());
+        if let Some(detail) = detail.map(|finding| finding.detail.clone()) {
+            self.set_finding(key, lasts, Severity::Warning, || detail, now.wall);
+        }
+    }
+
+    /// Whether a sweep must come before the next creation, and whether it is on its way.
+    pub(super) fn sweep_owed(&self, organization: &str) -> Option<bool> {
+        let sweep = self.sweeps.get(organization).filter(|sweep| sweep.owed)?;
+        Some(sweep.under_way())
+    }
+
+    /// A person wants every organization swept now.
+    pub(super) fn want_sweeps(&mut self) {
+        let config = self.config.clone();
+        for organization in &config.organizations {
+            if self.creates_in(&organization.name) || organization.janitor.is_some() {
+                self.sweeps.entry(organization.name.clone()).or_default().wanted = true;
+            }
+        }
+        if !self.keys_loaded {
+            self.out.push(Effect::LoadKeys);
+        }
+    }
+
+    /// Whether a sweep is under way or wanted.
+    pub(super) fn sweeping(&self) -> bool {
+        self.sweeps.values().any(|sweep| sweep.under_way() || sweep.wanted)
+    }
+
+    /// When the next sweep is due.
+    pub(super) fn sweep_wakes(&self) -> Option<Duration> {
+        if self.mode.one_shot {
+            return None;
+        }
+        self.sweeps.values().filter(|sweep| !sweep.under_way()).filter_map(|sweep| sweep.next_at).min()
+    }
+
+    /// Begins every sweep that is due. Says whether any began.
+    pub(super) fn tend_sweeps(&mut self, now: Moment) -> bool {
+        // What a crash left is looked after first: then the journal knows its own.
+        if !self.keys_loaded || self.recovering || self.stopping {
+            return false;
+        }
+        let config = self.config.clone();
+        let mut moved = false;
+        for organization in &config.organizations {
+            let name = &organization.name;
+            let creates = self.creates_in(name);
+            let state = self.sweeps.entry(name.clone()).or_default();
+            let due = creates
+                && (!self.mode.one_shot || state.owed)
+                && state.next_at.is_none_or(|at| at <= now.mono);
+            if state.under_way() || !(due || state.wanted) {
+                continue;
+            }
+            state.wanted = false;
+            state.next_at = Some(now.mono + EVERY);
+            moved = true;
+            let Some(reader) = self.sweeper(name) else {
+                self.sweep_failed(name, now);
+                continue;
+            };
+            let walk = SweepWalk::new(name, &organization.canary_prefix, Credential::Token(reader));
+            if let Some(request) = walk.next() {
+                self.ask(Job::Sweep(name.clone()), request, None);
+            }
+            self.sweeps.entry(name.clone()).or_default().walk = Some(Box::new(walk));
+        }
+        moved
+    }
+
+    /// Who reads the listings: the janitor, or whoever may create.
+    fn sweeper(&self, organization: &str) -> Option<TokenName> {
+        let janitor = self.config.organization(organization).and_then(|o| o.janitor.as_ref());
+        let creators = self.config.tokens.iter().filter(|token| {
+            token.checks.iter().any(|check| check.creates() && check.organization == organization)
+        });
+        janitor.into_iter().chain(creators.map(|token| &token.name)).find(|name| self.usable(name)).cloned()
+    }
+
+    fn sweep_failed(&mut self, organization: &str, now: Moment) {
+        self.changed = true;
+        if let Some(sweep) = self.sweeps.get_mut(organization) {
+            sweep.complete = Some(false);
+            sweep.walk = None;
+            sweep.looked_up = None;
+            sweep.next_at = Some(now.mono + AGAIN);
+        }
+    }
+
+    pub(super) fn hear_sweep(&mut self, organization: &str, exchange: &Exchange, now: Moment) {
+        let Some(sweep) = self.sweeps.get_mut(organization) else { return };
+        let Some(mut walk) = sweep.walk.take() else { return };
+        walk.hear(exchange);
+        if let Some(request) = walk.next() {
+            sweep.walk = Some(walk);
+            return self.ask(Job::Sweep(organization.to_owned()), request, None);
+        }
+        let swept = walk.finish();
+        let live: BTreeSet<Name> =
+            self.canaries.values().map(|live| (live.canary.kind, live.canary.repo.clone())).collect();
+        let names: Vec<Name> = swept
+            .hits
+            .iter()
+            .map(|hit| (hit.kind, hit.repo.clone()))
+            .filter(|name| self.signer.is_ours(&name.1, name.0) && !live.contains(name))
+            .collect();
+        if names.is_empty() {
+            return self.end_sweep(organization, swept, &[], now);
+        }
+        if let Some(sweep) = self.sweeps.get_mut(organization) {
+            sweep.looked_up = Some(swept);
+        }
+        self.out.push(Effect::Recall { organization: organization.to_owned(), names });
+    }
+
+    /// What the journal has under the names of a sweep; `None` if it could not be read.
+    pub(super) fn recalled(&mut self, organization: &str, found: Option<Vec<Canary>>, now: Moment) {
+        let Some(swept) = self.sweeps.get_mut(organization).and_then(|sweep| sweep.looked_up.take()) else {
+            return;
+        };
+        match found {
+            Some(found) => self.end_sweep(organization, swept, &found, now),
+            None => self.sweep_failed(organization, now),
+        }
+    }
+
+    fn end_sweep(&mut self, organization: &str, swept: Swept, found: &[Canary], now: Moment) {
+        let rules = self.rules();
+        let mut known: BTreeMap<Name, Canary> =
+            found.iter().map(|canary| ((canary.kind, canary.repo.clone()), canary.clone())).collect();
+        known.extend(self.canaries.values().map(|live| {
+            let canary = &live.canary;
+            ((canary.kind, canary.repo.clone()), canary.clone())
+        }));
+        let mut orphans = Vec::new();
+        for hit in &swept.hits {
+            let name = (hit.kind, hit.repo.clone());
+            let signed = self.signer.is_ours(&hit.repo, hit.kind);
+            match sweep::judge(hit, signed, known.get(&name), now.wall, rules) {
+                Judged::Foreign => self.count_foreign(organization, name),
+                Judged::Known | Judged::Young => {}
+                Judged::Returned => self.look_again(known.get(&name), now),
+                Judged::Orphan => orphans.push(hit.clone()),
+            }
+        }
+        self.take_orphans(organization, &orphans, now);
+        let sweep = self.sweeps.entry(organization.to_owned()).or_default();
+        sweep.complete = Some(swept.complete);
+        if swept.complete {
+            sweep.owed = false;
+            let left: BTreeSet<Name> = orphans.into_iter().map(|hit| (hit.kind, hit.repo)).collect();
+            sweep.orphans.retain(|name| left.contains(name));
+        } else {
+            sweep.next_at = Some(now.mono + AGAIN);
+        }
+        self.organization_findings(now);
+        self.changed = true;
+    }
+
+    fn count_foreign(&mut self, organization: &str, name: Name) {
+        let sweep = self.sweeps.entry(organization.to_owned()).or_default();
+        if sweep.foreign.len() < FOREIGN && sweep.foreign.insert(name) {
+            self.out.push(Effect::Meter(Meter::CanaryForeign { organization: organization.to_owned() }));
+        }
+    }
+
+    /// What the journal believed gone is listed: a visit shows whether it is back.
+    fn look_again(&mut self, canary: Option<&Canary>, now: Moment) {
+        let Some(canary) = canary else { return };
+        let live = self.canaries.entry(canary.id).or_insert_with(|| Live::new(canary.clone()));
+        if !live.busy {
+            live.canary.next_at = Some(now.wall);
+        }
+    }
+
+    fn take_orphans(&mut self, organization: &str, orphans: &[Hit], now: Moment) {
+        let configured = self.config.organization(organization);
+        let adopts = configured.is_some_and(|o| o.adopt_authentic) && !self.mode.read_only;
+        let janitor = configured.and_then(|o| o.janitor.clone()).filter(|janitor| self.usable(janitor));
+        for hit in orphans {
+            if let Some(janitor) = janitor.as_ref().filter(|_| adopts && !self.clock_is_doubtful())
+                && self.adopt(hit, janitor, now)
+            {
+                continue;
+            }
+            let sweep = self.sweeps.entry(organization.to_owned()).or_default();
+            if sweep.orphans.insert((hit.kind, hit.repo.clone())) {
+                let why =
+                    format!("{} '{}' bears our signature and is not in the journal", hit.kind, hit.repo);
+                self.tell(true, format!("{why}; look at it, then delete it by hand or set adopt_authentic"));
+                self.latch_organization(organization, &why, now);
+            }
+        }
+    }
+
+    /// Writes an orphan down as ours to delete. Says whether it is old enough for that.
+    fn adopt(&mut self, hit: &Hit, janitor: &TokenName, now: Moment) -> bool {
+        let id = self.last_canary + 1;
+        let Some(canary) = sweep::adopted(id, self.epoch, hit, janitor, now.wall, self.rules()) else {
+            return false;
+        };
+        self.last_canary = id;
+        self.tell(
+            true,
+            format!("canary {id} ({} {}) is adopted: the journal did not know it", hit.kind, hit.repo),
+        );
+        self.remember(Write::Canary { canary: canary.clone(), event: "adopted".to_owned(), at: now.wall });
+        self.canaries.insert(id, Live::new(canary));
+        if self.mode.one_shot {
+            // Whoever looks must know who the tokens are, and what they can see.
+            self.recovering = true;
+        }
+        true
+    }
+
+    /// Orphans that were found and not adopted, as they are told.
+    pub(super) fn orphans_of(&self, organization: &str) -> Vec<String> {
+        let orphans = self.sweeps.get(organization).map(|sweep| &sweep.orphans);
+        orphans.into_iter().flatten().map(|(kind, repo)| format!("{kind} {repo}")).collect()
+    }
+
+    /// What the sweeps came to so far.
+    pub(super) fn sweep_views(&self) -> Vec<SweepView> {
+        let swept = self.sweeps.iter().filter_map(|(name, sweep)| Some((name, sweep.complete?)));
+        swept
+            .map(|(name, complete)| SweepView {
+                organization: name.clone(),
+                complete,
+                orphans: self.orphans_of(name),
+            })
+            .collect()
+    }
+}
