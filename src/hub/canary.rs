@@ -260,6 +260,9 @@ pub enum Proof {
 /// The words of an id that is not the bound one; it latches the breaker.
 pub const ID_DIFFERS: &str = "its id is not the one that was bound";
 
+/// The words of a name that another key signed, or none.
+const NOT_SIGNED: &str = "its name does not bear our signature; was canary_key changed, or the journal?";
+
 /// Compares. `signed` says that the name bears our signature for this namespace and kind.
 pub fn prove(canary: &Canary, seen: &Identity, signed: bool, rules: Rules) -> Proof {
     let differs = |shown: &Option<String>, ours: &str| shown.as_deref().is_some_and(|shown| shown != ours);
@@ -281,6 +284,10 @@ pub fn prove(canary: &Canary, seen: &Identity, signed: bool, rules: Rules) -> Pr
         }
         _ => {}
     }
+    if !signed {
+        // Whatever the journal says: a row that was changed may point at anything.
+        return Proof::Foreign(NOT_SIGNED);
+    }
     let public = is_public(seen);
     let same_id = match (&canary.repo_id, &seen.id) {
         (Some(bound), Some(shown)) => bound.eq_ignore_ascii_case(shown),
@@ -299,7 +306,7 @@ pub fn prove(canary: &Canary, seen: &Identity, signed: bool, rules: Rules) -> Pr
     if seen.created_at.is_some_and(|at| at < earliest || at > latest) {
         return Proof::Foreign("it was created at another time");
     }
-    if !signed || seen.id.is_none() || seen.full_name.is_none() {
+    if seen.id.is_none() || seen.full_name.is_none() {
         return Proof::Foreign("nothing proves that it is ours");
     }
     if public || seen.private.is_none() {

@@ -415,6 +415,16 @@ impl Engine {
         looks.chain(waits).chain(pauses).min()
     }
 
+    /// Every unfinished canary is looked at now, whatever its timetable says.
+    pub(super) fn look_at_all_soon(&mut self, now: Moment) {
+        for live in self.canaries.values_mut() {
+            let canary = &mut live.canary;
+            if !live.busy && canary.unfinished() && canary.state != CanaryState::Quarantined {
+                canary.next_at = canary.next_at.map(|at| at.min(now.wall));
+            }
+        }
+    }
+
     /// Whether a request or a batch of a canary is under way, or something unfinished is due this moment.
     pub(super) fn canaries_busy(&self, now: Moment) -> bool {
         self.canaries.values().any(|live| {

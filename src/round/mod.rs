@@ -39,7 +39,7 @@ use crate::config::Config;
 use crate::exchange::{Credential, Exchange, Request};
 use crate::hub::canary::{self, Rules};
 use crate::hub::names::{NONCE_BYTES, Signer};
-use crate::intent::{Canary, CanaryState};
+use crate::intent::Canary;
 use crate::moment::{Moment, Timestamp};
 use crate::pace::{Allowance, Pace};
 use crate::report::{CheckResult, Finding, FindingKey, Report};
@@ -153,6 +153,8 @@ pub struct Engine {
     unsaved: Vec<Write>,
     saving: bool,
     retry_at: Option<Duration>,
+    /// The latest batch could not be stored.
+    store_failed: bool,
     /// Batches of results in a row that could not be stored.
     store_faults: u32,
     changed: bool,
@@ -240,6 +242,7 @@ impl Engine {
             unsaved: Vec::new(),
             saving: false,
             retry_at: None,
+            store_failed: false,
             store_faults: 0,
             changed: true,
             once_shown: Vec::new(),
@@ -472,6 +475,12 @@ impl Engine {
     fn stored(&mut self, op: u64, done: bool, now: Moment) {
         if done {
             self.store_faults = 0;
+            if std::mem::take(&mut self.store_failed) {
+                // What could not be written down waited; it need not wait any longer.
+                self.look_at_all_soon(now);
+            }
+        } else {
+            self.store_failed = true;
         }
         match self.ops.remove(&op) {
             Some(Op::Trial(id)) => self.trial_stored(id, done, now),
@@ -556,12 +565,12 @@ impl Engine {
         self.breakers.contains_key(organization)
     }
 
-    /// Canaries of this organization that count against the bound on unresolved ones.
+    /// Canaries of this organization that count against the bound on unresolved ones: those under way, too, because
+    /// each of them may come to nothing clear.
     fn unresolved(&self, organization: &str) -> usize {
         self.canaries
             .values()
             .filter(|live| live.canary.repo.namespace == organization)
-            .filter(|live| live.check.is_none() || live.canary.state == CanaryState::Unknown)
             .filter(|live| canary::unresolved(&live.canary))
             .count()
     }

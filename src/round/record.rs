@@ -21,6 +21,8 @@ use crate::store::{FINDINGS_STAY, LastAnswer, Write};
 use super::checks::{CheckJob, creation_access};
 use super::{Effect, Engine, Meter, declared, ignores, sentences};
 
+/// Findings that ended, kept in memory at most.
+const ENDED_KEPT: usize = 1000;
 /// Resolved findings that are still shown, at most.
 const RESOLVED_SHOWN: usize = 100;
 
@@ -207,6 +209,7 @@ impl Engine {
         self.prune_canaries();
         let old = now.wall - FINDINGS_STAY;
         self.findings.retain(|_, finding| finding.resolved_at.is_none_or(|at| at > old));
+        self.forget_old_findings();
         self.ignore_findings(now);
         if round.recovery {
             self.recovering = false;
@@ -233,6 +236,22 @@ impl Engine {
         self.changed = true;
         self.tell_grounds(now);
         self.out.push(Effect::RoundEnded(report));
+    }
+
+    /// Of findings that ended only the latest are kept in memory: a Hub that shows others every time must not fill it.
+    fn forget_old_findings(&mut self) {
+        let mut ended: Vec<(Timestamp, FindingKey)> = self
+            .findings
+            .iter()
+            .filter_map(|(key, finding)| Some((finding.resolved_at?, key.clone())))
+            .collect();
+        let surplus = ended.len().saturating_sub(ENDED_KEPT);
+        if surplus > 0 {
+            ended.sort();
+            for (_, key) in ended.into_iter().take(surplus) {
+                self.findings.remove(&key);
+            }
+        }
     }
 
     /// What became known after the check was told: the canary's end, or its presence.

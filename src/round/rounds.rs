@@ -247,7 +247,10 @@ impl Engine {
         let idle = round.waiting.is_empty() && round.active.is_empty();
         // What holds the blocked ones may pass within the round; if nothing of ours is under way any more, it
         // will not.
-        if idle && !round.blocked.is_empty() && !self.canaries_may_clear(now) && !self.sweeping() {
+        // For a while: one canary that stays ambiguous must not hold up the rounds of everybody.
+        let patient = now.mono.saturating_sub(round.begun.mono) < self.clearing_patience();
+        let may_clear = patient && self.canaries_may_clear(now);
+        if idle && !round.blocked.is_empty() && !may_clear && !self.sweeping() {
             let blocked = self.round.as_mut().map(|round| std::mem::take(&mut round.blocked));
             for at in blocked.unwrap_or_default() {
                 let why = self.round.as_ref().and_then(|round| round.jobs.get(at)).map(|job| job.why.clone());
@@ -269,10 +272,14 @@ impl Engine {
         !recovery || !self.canaries_unlooked()
     }
 
+    /// How long a round waits for canaries that may clear by themselves.
+    fn clearing_patience(&self) -> Duration {
+        self.config.hub.in_flight_horizon * 2 + Duration::from_secs(15)
+    }
+
     fn end_checks(&mut self, now: Moment) {
-        let horizon = self.config.hub.in_flight_horizon;
-        let short = horizon <= Duration::from_secs(10);
-        let patience = horizon * 2 + Duration::from_secs(15);
+        let short = self.config.hub.in_flight_horizon <= Duration::from_secs(10);
+        let patience = self.clearing_patience();
         // Before an audit's own round nothing is waited for; its end does that.
         let last = !self.round.as_ref().is_some_and(|round| round.recovery) || self.due.is_empty();
         if self.mode.one_shot && short && last && self.canaries_open(patience, now) {

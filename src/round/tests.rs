@@ -3,6 +3,7 @@
 //! Method: a by-name Hub with a truth of its own (`hub`), a life in virtual time that checks every effect against
 //! that truth (`life`, `truth`), told stories (`stories`, `declared`) and random lives from seeds (`random`). Nothing sleeps.
 
+mod bounds;
 mod clock;
 mod declared;
 mod hub;
