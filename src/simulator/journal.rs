@@ -94,6 +94,9 @@ const SECRET_LENGTH: usize = 16;
 
 const GONE: &str = "[redacted]";
 
+/// Letters and digits of the shortest real token, without its prefix.
+const TOKEN_LENGTH: usize = 20;
+
 /// The text without any of the secrets, and without what looks like one.
 pub(super) fn redact(text: &str, secrets: &[&str]) -> String {
     let mut clean = text.to_owned();
@@ -114,7 +117,9 @@ fn redact_words(text: &str, prefix: &str) -> String {
         let length = from.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
         let (word, after) = from.split_at(length.unwrap_or(from.len()));
         let inside_a_word = before.ends_with(|letter: char| letter.is_ascii_alphanumeric() || letter == '_');
-        let harmless = inside_a_word || word.len() < SECRET_LENGTH;
+        let run = word.get(prefix.len()..).unwrap_or_default().bytes().take_while(u8::is_ascii_alphanumeric);
+        // What is as long as a real token is one even where something was glued to its beginning.
+        let harmless = run.count() < TOKEN_LENGTH && (inside_a_word || word.len() < SECRET_LENGTH);
         clean.push_str(before);
         clean.push_str(if harmless { word } else { GONE });
         rest = after;
@@ -155,6 +160,7 @@ mod tests {
             ("x=hf_abcdefghijklmnop&y=api_org_zyxwvuts", "x=[redacted]&y=[redacted]"),
             ("hf_hub/2.4.0; python", "hf_hub/2.4.0; python"),
             ("half_done stays", "half_done stays"),
+            ("rhf_AAAABBBBCCCCDDDDEEEE", "r[redacted]"),
         ];
         for (text, clean) in cases {
             assert_eq!(redact(text, &["demo-secret"]), clean, "{text}");
