@@ -6,12 +6,16 @@ use std::sync::Arc;
 use clap::Args;
 use serde_json::Value;
 
-use crate::access::{Check, Expected, Method, Permission, RepoName, RepoType, Target, TokenName, Verdict};
+use crate::access::{
+    Access, Check, Expected, Method, Permission, RepoName, RepoType, Target, TokenName, Verdict,
+};
 use crate::app::{self, Fault, Once, Recorded};
 use crate::config::Config;
 use crate::explain::{Asked, Facts, Observed, explain};
 use crate::hub::predict::Known;
+use crate::hub::shown::steers;
 use crate::logging::Scrub;
+use crate::moment::Timestamp;
 use crate::report::{CheckResult, Evidence};
 use crate::round::Grounds;
 
@@ -236,29 +240,34 @@ async fn recorded(config: &Config, check: &Check, expected: bool) -> Result<Answ
     } else {
         "a daemon is running, and its config does not ask this".to_owned()
     };
-    let observed = recorded.answer.map(|(access, at, body)| {
-        let body: Value = serde_json::from_str(&body).unwrap_or(Value::Null);
-        let text = |of: &Value, field: &str| of.get(field).and_then(Value::as_str).map(str::to_owned);
-        let asked = body.get("evidence").and_then(Value::as_array).map_or(&[][..], Vec::as_slice).iter();
-        let asked = asked.map(|e| Asked {
-            method: text(e, "method").unwrap_or_default(),
-            path: text(e, "path").unwrap_or_default(),
-            status: e.get("status").and_then(Value::as_u64).and_then(|status| u16::try_from(status).ok()),
-            request_id: text(e, "request_id"),
-            failure: text(e, "failure"),
-        });
-        Observed {
-            access,
-            at,
-            sentence: text(&body, "explanation").unwrap_or_default(),
-            asked: asked.collect(),
-            recorded: true,
-        }
-    });
+    let observed = recorded.answer.map(|(access, at, body)| remembered(access, at, &body));
     Ok(Answer { grounds, observed, untried })
 }
 
-fn grounds_of(recorded: &Recorded) -> Grounds {
+/// An answer as the journal has it. What does not read like one is not shown, and nothing that steers a terminal:
+/// the file may have been written by somebody else.
+pub(super) fn remembered(access: Access, at: Timestamp, body: &str) -> Observed {
+    let body: Value = serde_json::from_str(body).unwrap_or(Value::Null);
+    let tame = |text: &str| text.chars().filter(|c| !steers(*c)).collect::<String>();
+    let text = |of: &Value, field: &str| of.get(field).and_then(Value::as_str).map(tame);
+    let asked = body.get("evidence").and_then(Value::as_array).map_or(&[][..], Vec::as_slice).iter();
+    let asked = asked.map(|e| Asked {
+        method: text(e, "method").unwrap_or_default(),
+        path: text(e, "path").unwrap_or_default(),
+        status: e.get("status").and_then(Value::as_u64).and_then(|status| u16::try_from(status).ok()),
+        request_id: text(e, "request_id"),
+        failure: text(e, "failure"),
+    });
+    Observed {
+        access,
+        at,
+        sentence: text(&body, "explanation").unwrap_or_default(),
+        asked: asked.collect(),
+        recorded: true,
+    }
+}
+
+pub(super) fn grounds_of(recorded: &Recorded) -> Grounds {
     let declared = recorded.declared.as_ref();
     let declared = declared.and_then(|(body, at)| Some((serde_json::from_str(body).ok()?, *at)));
     let body = recorded.answer.as_ref().map(|(_, _, body)| body.as_str()).unwrap_or_default();

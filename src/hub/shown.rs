@@ -7,7 +7,7 @@
 const LIMIT: usize = 64;
 
 /// Control characters, and those that are invisible or turn the direction of the text around them.
-fn steers(c: char) -> bool {
+pub fn steers(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
         || matches!(c, '\u{2060}'..='\u{206f}')
