@@ -27,6 +27,11 @@
 //! carries the effects out over `probe` (the network) and `store` (the journal). Whatever changes the Hub is
 //! durable as an intent before it is sent, so that a crash leaves a trace for the next start.
 
+#[cfg(all(feature = "fuzzing", not(debug_assertions)))]
+compile_error!(
+    "the feature `fuzzing` is for tests/fuzz, which builds with debug assertions; no release has it"
+);
+
 pub mod access;
 pub mod alert;
 pub mod app;
@@ -36,6 +41,8 @@ pub mod compare;
 pub mod config;
 pub mod exchange;
 pub mod explain;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod foreign;
 pub mod hub;
 pub mod intent;
 pub mod logging;

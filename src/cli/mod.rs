@@ -8,6 +8,8 @@ mod canaries;
 #[cfg(feature = "simulator")]
 mod demo;
 mod explain;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod foreign;
 #[cfg(feature = "simulator")]
 mod hub;
 mod matrix;

@@ -4,6 +4,8 @@
 //! token; it gets each event whole, so that nothing slips through between two writes. Lines are written
 //! straight to stderr, in the thread that speaks: who blocks stderr blocks the daemon.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod foreign;
 mod lines;
 mod scrub;
 #[cfg(test)]

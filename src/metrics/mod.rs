@@ -4,6 +4,8 @@
 //! Each `Metrics` has a registry of its own, so that two daemons live in one process without meeting.
 //! `tests/metrics.catalogue` lists every name, type and label; a test compares it with what is exposed.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod foreign;
 mod state;
 #[cfg(test)]
 mod tests;

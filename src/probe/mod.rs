@@ -9,6 +9,8 @@
 
 mod answer;
 mod client;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod foreign;
 mod keyring;
 mod origin;
 #[cfg(test)]

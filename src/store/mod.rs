@@ -15,6 +15,8 @@
 
 mod evidence;
 mod fault;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod foreign;
 mod head;
 mod journal;
 mod opening;

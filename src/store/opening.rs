@@ -14,7 +14,7 @@ use super::{Operation, Past, StoreFault, rows};
 use crate::moment::Timestamp;
 
 /// Every version of the file, in order; each script ends by setting `user_version` to its number.
-const MIGRATIONS: &[(i64, &str)] = &[
+pub(super) const MIGRATIONS: &[(i64, &str)] = &[
     (1, include_str!("migrations/sqlite/0001_journal.sql")),
     (2, include_str!("migrations/sqlite/0002_answers.sql")),
     (3, include_str!("migrations/sqlite/0003_evidence.sql")),

@@ -1,0 +1,143 @@
+//! A journal that somebody else wrote, and a daemon that starts on it: whatever is remembered, nothing overflows,
+//! nothing is sent before it was looked at, and a canary is deleted only by what is seen of it.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::access::{Access, DenyReason, Expected, UnknownReason};
+use crate::alert::{CheckState, Patience};
+use crate::config::{self, Config, Disk, Source};
+use crate::exchange::{Credential, Failure};
+use crate::hub::canary::{self, Hands, Next, Rules};
+use crate::hub::names::{NONCE_BYTES, Signer};
+use crate::hub::visit::{Identity, Sight};
+use crate::intent::{Canary, CanaryState};
+use crate::moment::{Moment, Timestamp};
+use crate::round::{Effect, Engine, Event, Mode};
+use crate::store::foreign::kept;
+
+use super::steers;
+
+const NOW: Timestamp = Timestamp(1_795_000_000_000);
+const RULES: Rules = Rules { horizon: Duration::from_secs(900) };
+
+pub(super) fn journal(bytes: &[u8]) {
+    let Some(kept) = kept(bytes, NOW) else { return };
+    for found in &kept.canaries {
+        let owed =
+            found.next_at.is_some() || !matches!(found.state, CanaryState::Gone | CanaryState::Refused);
+        assert!(owed, "nothing is owed: {found:?}");
+        let again = found.repo.to_string().parse();
+        assert_eq!(again.as_ref(), Ok(&found.repo), "it becomes part of a path");
+        step(found);
+    }
+    let patience = Patience { confirm_denials: 2, resolve_after: 2 };
+    for state in &kept.checks {
+        for found in
+            [Access::Allowed, Access::Denied(DenyReason::Scope), Access::Undetermined(UnknownReason::Timeout)]
+        {
+            for expected in Expected::ALL {
+                let next = CheckState::after(Some(state), &state.key, *expected, found, patience, NOW);
+                let asleep = found.conclusive().is_none();
+                assert!(!asleep || (next.firing, next.conclusive) == (state.firing, state.conclusive));
+            }
+        }
+    }
+    start(kept);
+}
+
+/// Every step that a canary of the journal may take next.
+fn step(found: &Canary) {
+    let ours = Identity {
+        full_name: Some(found.repo.to_string()),
+        id: found.repo_id.clone().or(Some("0123456789abcdef01234567".to_owned())),
+        private: Some(true),
+        created_at: Some(found.planned_at),
+        ..Identity::default()
+    };
+    let elsewhere = Identity { full_name: Some("acme/other".to_owned()), ..ours.clone() };
+    let sights = [
+        Sight::Present(Box::new(ours), Credential::Anonymous),
+        Sight::Present(Box::new(elsewhere), Credential::Anonymous),
+        Sight::Absent { listed_absent: true },
+        Sight::Moved,
+        Sight::Blind(UnknownReason::NoControl),
+    ];
+    for (at, sight) in sights.iter().enumerate() {
+        for now in [NOW, found.planned_at, Timestamp(i64::MAX), Timestamp(i64::MIN)] {
+            let mut canary = found.clone();
+            canary::after_restart(&mut canary, now);
+            assert!(!matches!(canary.state, CanaryState::Planned | CanaryState::Deleting), "still under way");
+            let hands = Hands { probed: true, janitor: true };
+            let (_, next) = canary::after_sight(&mut canary, sight, true, hands, now, RULES);
+            assert!(at == 0 || next == Next::Rest, "deleted by {sight:?}");
+            if let Next::Delete(by) = next {
+                assert!(canary.repo_id.is_some() && found.state != CanaryState::Quarantined);
+                canary::before_delete(&mut canary, by, now);
+                canary::after_delete(&mut canary, &Err(Failure::Lost), now, RULES);
+                assert_eq!(canary.state, CanaryState::DelUnknown);
+            }
+            let _ = (canary.shown(), canary.unfinished(), canary::may_close(&canary, now, RULES));
+            let _ = canary::proof_is_due(&canary, now, RULES);
+        }
+    }
+}
+
+struct Nothing;
+
+impl Disk for Nothing {
+    fn list(&self, _: &std::path::Path) -> Result<Vec<String>, String> {
+        Err("no directory".to_owned())
+    }
+    fn include(&self, _: &str) -> Result<Vec<(String, String)>, String> {
+        Err("no file".to_owned())
+    }
+}
+
+/// A daemon with one organization, two tokens and two checks.
+const CONFIG: &str = "organizations: [{ name: acme, janitor: janitor }]
+tokens:
+  - { name: janitor, organization: acme, secret: { file: /j }, expect: [] }
+  - name: ci
+    organization: acme
+    secret: { file: /c }
+    declared: { user: bob }
+    expect:
+      - { permission: repo.create, access: denied }
+      - { permission: repo.read, repo: acme/x, access: allowed }
+";
+
+thread_local! {
+    static CONFIGURED: RefCell<Option<Arc<Config>>> = const { RefCell::new(None) };
+}
+
+fn configured() -> Option<Arc<Config>> {
+    CONFIGURED.with_borrow_mut(|made| {
+        if made.is_none() {
+            let parsed = config::parse(Source { name: "scopewatch.yaml", text: CONFIG }, &Nothing).ok()?;
+            *made = Some(Arc::new(parsed.config));
+        }
+        made.clone()
+    })
+}
+
+fn start(kept: crate::store::Kept) {
+    let Some(config) = configured() else { unreachable!("the config of this test is not valid") };
+    let mode = Mode { read_only: false, one_shot: false };
+    let dice = Box::new(|| [7; NONCE_BYTES]);
+    let signer = Signer::new(b"the key of canary names in tests");
+    let now = Moment { wall: NOW, mono: Duration::ZERO };
+    let mut engine = Engine::new(config, mode, signer, dice, kept, now);
+    let effects = engine.handle(Event::Wake, now);
+    for effect in &effects {
+        match effect {
+            Effect::Send { request, .. } => {
+                assert!(!request.verb.is_unsafe(), "sent before anything was looked at: {}", request.path);
+            }
+            Effect::Tell(notice) => assert!(!steers(&notice.text), "{:?}", notice.text),
+            _ => {}
+        }
+    }
+    let _ = engine.wake_at(now);
+}
