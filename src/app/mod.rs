@@ -333,8 +333,14 @@ pub async fn close_canary(config: &Config, id: i64) -> Result<(), Fault> {
 /// Clears the breakers. Says of which organizations.
 pub async fn unlatch(config: &Config) -> Result<Vec<String>, Fault> {
     let store = open_store(config, store::Mode::Write).await?;
-    let latched: Vec<String> =
-        store.load(wall_now()).await?.breakers.into_iter().map(|breaker| breaker.organization).collect();
+    let kept = store.load(wall_now()).await?;
+    let mut latched: Vec<String> = kept.breakers.into_iter().map(|breaker| breaker.organization).collect();
+    if kept.past.told().is_some() {
+        // What is wrong with the journal itself latches every organization at the next start; that is cleared too.
+        latched.extend(config.organizations.iter().map(|organization| organization.name.clone()));
+        latched.sort();
+        latched.dedup();
+    }
     let at = wall_now();
     let writes: Vec<Write> =
         latched.iter().map(|name| Write::Unlatch { organization: name.clone(), at }).collect();

@@ -7,9 +7,10 @@
 //! them as JSON can write them again to the letter.
 
 use data_encoding::HEXLOWER;
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use sqlx::Row;
-use sqlx::sqlite::SqliteConnection;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::fault::Trouble;
 use super::head::Head;
@@ -21,7 +22,71 @@ words! {
     Kind {
         /// A process opened the store for writing.
         Opened = "opened",
+        /// A step in the life of a canary, with all that is known of it afterwards.
+        Canary = "canary",
+        /// A creation call, for the quota of a Hub user.
+        Creation = "creation",
+        /// The canaries of an organization are off.
+        Breaker = "breaker",
+        /// A person cleared the breaker of an organization.
+        Unlatched = "unlatched",
+        /// The creations of a Hub user rest.
+        Pause = "pause",
+        /// A finding begins to last.
+        FindingBegan = "finding_began",
+        /// A finding ended.
+        FindingEnded = "finding_ended",
     }
+}
+
+/// One entry as it stands in the file. Its words need not be ours: somebody may have changed them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    pub seq: i64,
+    pub at: Timestamp,
+    pub kind: String,
+    pub body: String,
+    pub hash: String,
+}
+
+impl Line {
+    /// What its body says; `None` when that is beyond us.
+    pub(super) fn read<'a, T: Deserialize<'a>>(&'a self) -> Option<T> {
+        serde_json::from_str(&self.body).ok()
+    }
+}
+
+/// Bytes that are no UTF-8 stand for themselves as well as they can: the hash will not fit.
+fn text(row: &SqliteRow, column: &'static str) -> Result<String, Trouble> {
+    let bytes: &[u8] = row.try_get(column).map_err(|_| Trouble::Row("evidence"))?;
+    Ok(String::from_utf8_lossy(bytes).into_owned())
+}
+
+/// The entries after this one, oldest first, so many at most.
+pub(super) async fn page(
+    connection: &mut SqliteConnection,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<Line>, Trouble> {
+    let rows =
+        sqlx::query("SELECT seq, at, kind, body, hash FROM evidence WHERE seq > $1 ORDER BY seq LIMIT $2")
+            .bind(after)
+            .bind(limit)
+            .fetch_all(connection)
+            .await?;
+    rows.iter()
+        .map(|row| {
+            let number =
+                |column: &'static str| row.try_get::<i64, _>(column).map_err(|_| Trouble::Row("evidence"));
+            Ok(Line {
+                seq: number("seq")?,
+                at: Timestamp(number("at")?),
+                kind: text(row, "kind")?,
+                body: text(row, "body")?,
+                hash: text(row, "hash")?,
+            })
+        })
+        .collect()
 }
 
 /// The hash of an entry that follows `previous`.
@@ -40,17 +105,24 @@ pub(super) async fn tail(connection: &mut SqliteConnection) -> Result<Head, Trou
         .fetch_optional(connection)
         .await?;
     row.map_or(Ok(Head::none()), |row| {
-        let beyond = |_| Trouble::Row("evidence");
-        Ok(Head { seq: row.try_get("seq").map_err(beyond)?, hash: row.try_get("hash").map_err(beyond)? })
+        let seq = row.try_get("seq").map_err(|_| Trouble::Row("evidence"))?;
+        Ok(Head { seq, hash: text(&row, "hash")? })
     })
 }
 
-/// The hash of the entry of this number.
-pub(super) async fn hash_at(connection: &mut SqliteConnection, seq: i64) -> Result<Option<String>, Trouble> {
-    Ok(sqlx::query_scalar("SELECT hash FROM evidence WHERE seq = $1")
-        .bind(seq)
+/// Whether the entry is in the record, at its place.
+pub(super) async fn holds(connection: &mut SqliteConnection, head: &Head) -> Result<bool, Trouble> {
+    let row = sqlx::query("SELECT hash FROM evidence WHERE seq = $1")
+        .bind(head.seq)
         .fetch_optional(connection)
-        .await?)
+        .await?;
+    Ok(row.map(|row| text(&row, "hash")).transpose()?.as_ref() == Some(&head.hash))
+}
+
+/// The number of the entry with this hash.
+pub(super) async fn seq_of(connection: &mut SqliteConnection, hash: &str) -> Result<Option<i64>, Trouble> {
+    let sql = "SELECT seq FROM evidence WHERE hash = $1 ORDER BY seq LIMIT 1";
+    Ok(sqlx::query_scalar(sql).bind(hash).fetch_optional(connection).await?)
 }
 
 /// Adds one entry after `head`, and moves `head` on to it.

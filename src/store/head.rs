@@ -37,13 +37,22 @@ pub(super) struct Stand {
     /// The entries of which one is the last in the file: the last that is known to be written and, while the
     /// outcome of a commit is unknown, the one that it wrote.
     possible: Vec<Head>,
+    certain: Head,
     file: HeadFile,
+    file_works: bool,
 }
 
 impl Stand {
-    /// After the opening, whose commit is known to be done.
+    /// Of a writer, after the opening whose commit is known to be done.
     pub(super) fn new(head: Head, store: &Path) -> Stand {
-        Stand { possible: vec![head], file: HeadFile::beside(store) }
+        let mut stand = Stand {
+            possible: Vec::new(),
+            certain: Head::none(),
+            file: HeadFile::beside(store),
+            file_works: true,
+        };
+        stand.moved_to(head);
+        stand
     }
 
     /// Whether the file may end like this, because we wrote it so.
@@ -64,8 +73,17 @@ impl Stand {
 
     /// It is done: the head file follows. That it cannot be written makes the witness weaker, not the journal.
     pub(super) fn moved_to(&mut self, head: Head) {
-        let _ = self.file.replace(&head);
-        self.possible = vec![head];
+        self.file_works = self.file.replace(&head).is_ok();
+        self.possible = vec![head.clone()];
+        self.certain = head;
+    }
+
+    pub(super) fn head(&self) -> Head {
+        self.certain.clone()
+    }
+
+    pub(super) fn file_works(&self) -> bool {
+        self.file_works
     }
 }
 

@@ -3,9 +3,14 @@
 
 use std::time::Duration;
 
+use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
 
+use super::bodies;
+use super::evidence::{self, Kind};
 use super::fault::Trouble;
+use super::head::Head;
+use super::replay::CREATIONS_STAY;
 use super::{Breaker, Creation, Declared, LastAnswer, Pause, Write};
 use crate::access::CheckKey;
 use crate::alert::CheckState;
@@ -18,29 +23,91 @@ pub(super) use super::rows::{kept, last_answer, latest_canaries, transitions};
 /// Over how long creation calls count.
 pub(super) const CREATIONS_COUNT: Duration = Duration::from_secs(24 * 3600);
 
-/// When they are pruned: later than they count, so that a clock that was wrong by less than a day forgets
-/// none.
-const CREATIONS_STAY: Duration = Duration::from_secs(48 * 3600);
-
-/// Writes one entry.
-pub(super) async fn write(connection: &mut SqliteConnection, entry: &Write) -> Result<(), Trouble> {
+/// Writes one entry: its rows, and what the record is to say of it after `head`.
+pub(super) async fn write(
+    connection: &mut SqliteConnection,
+    head: &mut Head,
+    entry: &Write,
+) -> Result<(), Trouble> {
     match entry {
         Write::Canary { canary, event, at } => {
             let before = stored_state(connection, canary.id).await?;
             canary_row(connection, canary).await?;
             canary_children(connection, canary).await?;
-            transition(connection, canary, before, event, *at).await
+            let body = bodies::step(canary, event, before.as_deref());
+            evidence::append(connection, head, *at, Kind::Canary, &body).await?;
+            return transition(connection, canary, before, event, *at).await;
         }
-        Write::Creation(creation) => write_creation(connection, creation).await,
-        Write::Check(state) => write_check(connection, state).await,
-        Write::Answer(answer) => write_answer(connection, answer).await,
-        Write::ForgetCheck(key) => forget_check(connection, key).await,
-        Write::Finding(finding) => write_finding(connection, finding).await,
-        Write::Breaker(breaker) => write_breaker(connection, breaker).await,
-        Write::Unlatch { organization, .. } => unlatch(connection, organization).await,
-        Write::Pause(pause) => write_pause(connection, pause).await,
-        Write::Declared(declared) => write_declared(connection, declared).await,
+        Write::Creation(creation) => write_creation(connection, creation).await?,
+        Write::Check(state) => write_check(connection, state).await?,
+        Write::Answer(answer) => write_answer(connection, answer).await?,
+        Write::ForgetCheck(key) => forget_check(connection, key).await?,
+        Write::Finding(finding) => {
+            let news = is_news(connection, finding).await?;
+            write_finding(connection, finding).await?;
+            if !news {
+                return Ok(());
+            }
+        }
+        Write::Breaker(breaker) => write_breaker(connection, breaker).await?,
+        Write::Unlatch { organization, .. } => unlatch(connection, organization).await?,
+        Write::Pause(pause) => write_pause(connection, pause).await?,
+        Write::Declared(declared) => write_declared(connection, declared).await?,
     }
+    note(connection, head, entry).await
+}
+
+/// Adds to the record what happened, where it belongs there. Steps of canaries know where they came from and are
+/// recorded where they are written.
+pub(super) async fn note(
+    connection: &mut SqliteConnection,
+    head: &mut Head,
+    entry: &Write,
+) -> Result<(), Trouble> {
+    let (at, kind, body) = match entry {
+        Write::Creation(creation) => (creation.at, Kind::Creation, bodies::creation(&creation.owner)),
+        Write::Finding(finding) => match finding.resolved_at {
+            None => (finding.since, Kind::FindingBegan, bodies::finding(finding)),
+            Some(at) => (at, Kind::FindingEnded, bodies::finding(finding)),
+        },
+        Write::Breaker(breaker) => {
+            (breaker.at, Kind::Breaker, bodies::breaker(&breaker.organization, &breaker.why))
+        }
+        Write::Unlatch { organization, at } => (*at, Kind::Unlatched, bodies::unlatched(organization)),
+        Write::Pause(pause) => {
+            (pause.at, Kind::Pause, bodies::pause(&pause.owner, pause.until.0, pause.why.as_str()))
+        }
+        Write::Canary { .. }
+        | Write::Check(_)
+        | Write::Answer(_)
+        | Write::ForgetCheck(_)
+        | Write::Declared(_) => return Ok(()),
+    };
+    evidence::append(connection, head, at, kind, &body).await
+}
+
+/// Whether this finding begins or ends, unlike one that is seen once more.
+async fn is_news(connection: &mut SqliteConnection, finding: &Finding) -> Result<bool, Trouble> {
+    let row = sqlx::query(
+        "SELECT since, resolved_at FROM findings
+         WHERE kind = $1 AND organization = $2 AND ifnull(token, '') = ifnull($3, '')
+             AND ifnull(permission, '') = ifnull($4, '') AND ifnull(target, '') = ifnull($5, '')",
+    )
+    .bind(finding.kind.as_str())
+    .bind(&finding.organization)
+    .bind(finding.token.as_ref().map(|token| token.as_str()))
+    .bind(finding.permission.map(|permission| permission.as_str()))
+    .bind(&finding.target)
+    .fetch_optional(connection)
+    .await?;
+    let Some(row) = row else { return Ok(true) };
+    let beyond = |_| Trouble::Row("findings");
+    let since: i64 = row.try_get("since").map_err(beyond)?;
+    let resolved: Option<i64> = row.try_get("resolved_at").map_err(beyond)?;
+    Ok(match finding.resolved_at {
+        None => resolved.is_some() || since != finding.since.0,
+        Some(_) => resolved.is_none() || since != finding.since.0,
+    })
 }
 
 async fn stored_state(connection: &mut SqliteConnection, id: i64) -> Result<Option<String>, Trouble> {

@@ -13,6 +13,7 @@
 //! connection, which rolls back whatever was unfinished; after a failed fsync they fail cleanly instead until
 //! a restart has read the file again, because what the system then holds in memory may never reach the disk.
 
+mod bodies;
 mod evidence;
 mod fault;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -20,11 +21,14 @@ pub(crate) mod foreign;
 mod head;
 mod journal;
 mod opening;
+mod replay;
 mod rows;
 mod sqlite;
 #[cfg(test)]
 mod tests;
+mod verify;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::access::{CheckKey, TokenName, UnknownReason};
@@ -33,7 +37,7 @@ use crate::intent::{Canary, CanaryState};
 use crate::moment::Timestamp;
 use crate::report::Finding;
 
-pub use evidence::Kind;
+pub use evidence::{Kind, Line};
 pub use fault::{Operation, StoreFault};
 pub use head::Head;
 pub use sqlite::Store;
@@ -101,7 +105,63 @@ pub enum Past {
     },
 }
 
+/// Something in the record or in the rows that is not as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flaw {
+    /// The entry where it shows; 0 where there is none.
+    pub seq: i64,
+    /// What is wrong there, as the end of a sentence.
+    pub why: String,
+}
+
+/// An opening that found something wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Noted {
+    /// Its entry.
+    pub seq: i64,
+    pub at: Timestamp,
+    /// What it found.
+    pub past: Past,
+    /// Every flaw that it found.
+    pub flaws: Vec<Flaw>,
+    /// A person has since cleared a breaker, and thereby this.
+    pub cleared: bool,
+}
+
+/// What the whole record came to when it was told from its beginning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// Number of its entries, in all and of each kind.
+    pub entries: u64,
+    pub kinds: BTreeMap<Kind, u64>,
+    pub first_at: Option<Timestamp>,
+    pub last_at: Option<Timestamp>,
+    /// Its last entry.
+    pub head: Head,
+    /// The number of the last opening.
+    pub epoch: i64,
+    /// Openings that found something wrong.
+    pub noted: Vec<Noted>,
+    /// The first flaws; none when every entry is bound to the one before it and the rows are what it says.
+    pub flaws: Vec<Flaw>,
+    /// How many more there are.
+    pub more_flaws: usize,
+    /// What the head file knows and the record has not.
+    pub lost: Option<Head>,
+}
+
 impl Past {
+    /// In one word.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Past::First => "first",
+            Past::Continued => "continued",
+            Past::Emptied => "emptied",
+            Past::Regressed { .. } => "regressed",
+            Past::Broken { .. } => "broken",
+        }
+    }
+
     /// What happened, for people; `None` when all is as it should be.
     pub fn told(&self) -> Option<String> {
         match self {

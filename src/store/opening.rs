@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Row};
 
+use super::bodies;
 use super::evidence::{self, Kind};
 use super::fault::{Trouble, file_fault, shown};
 use super::head::{Head, HeadFile};
-use super::{Operation, Past, StoreFault, rows};
+use super::{Flaw, Operation, Past, StoreFault, journal, rows, verify};
 use crate::moment::Timestamp;
 
 /// Every version of the file, in order; each script ends by setting `user_version` to its number.
@@ -22,6 +23,9 @@ pub(super) const MIGRATIONS: &[(i64, &str)] = &[
 
 /// The version that this program reads and writes.
 const KNOWN: i64 = 3;
+
+/// The version from which on there is a record.
+const RECORDED: i64 = 3;
 
 /// Marks a file as ours, so that the database of another program is never touched.
 const APPLICATION_ID: i64 = 1_396_922_192;
@@ -162,42 +166,95 @@ pub(super) async fn take_over(
     for (_, script) in MIGRATIONS.iter().filter(|(number, _)| *number > found) {
         sqlx::raw_sql(*script).execute(&mut *transaction).await.map_err(told)?;
     }
-    let past = judge(&mut transaction, found, witnesses).await.map_err(troubled)?;
-    let opened = record(&mut transaction, past, now).await.map_err(troubled)?;
+    let judged = judge(&mut transaction, found, witnesses).await.map_err(troubled)?;
+    let opened = record(&mut transaction, judged, now).await.map_err(troubled)?;
     transaction.commit().await.map_err(told)?;
     Ok(opened)
 }
 
-/// What this journal, which had this version before, is to the ones before it.
+/// What this journal is to the ones before it, by its record and by what lies beside it.
+struct Judged {
+    past: Past,
+    flaws: Vec<Flaw>,
+    /// The last opening of which the record tells.
+    epoch: i64,
+}
+
+impl Judged {
+    fn without_record(past: Past) -> Judged {
+        Judged { past, flaws: Vec::new(), epoch: 0 }
+    }
+}
+
+/// Judges a journal that had this version before.
 async fn judge(
     connection: &mut SqliteConnection,
     found: i64,
     witnesses: &Witnesses,
-) -> Result<Past, Trouble> {
+) -> Result<Judged, Trouble> {
     let last = evidence::tail(connection).await?.seq;
     match (&witnesses.head, found) {
-        (None, 0) if !witnesses.key => return Ok(Past::First),
-        (_, 0) => return Ok(Past::Emptied),
+        (None, 0) if !witnesses.key => return Ok(Judged::without_record(Past::First)),
+        (_, 0) => return Ok(Judged::without_record(Past::Emptied)),
         // From then on there is a record.
-        (_, 3..) if last == 0 => return Ok(Past::Emptied),
+        (_, RECORDED..) if last == 0 => return Ok(Judged::without_record(Past::Emptied)),
         _ => {}
     }
+    let mut judged = if found < RECORDED {
+        Judged::without_record(Past::Continued)
+    } else {
+        let verified = verify::whole(connection).await?;
+        Judged { past: verified.past(), flaws: verified.flaws, epoch: verified.epoch }
+    };
     if let Some(known) = &witnesses.head
-        && evidence::hash_at(connection, known.seq).await?.as_ref() != Some(&known.hash)
+        && !matches!(judged.past, Past::Broken { .. })
+        && !evidence::holds(connection, known).await?
     {
-        return Ok(Past::Regressed { known: known.seq, found: last });
+        judged.past = Past::Regressed { known: known.seq, found: last };
     }
-    Ok(Past::Continued)
+    Ok(judged)
 }
 
-/// Counts and records this opening.
-async fn record(connection: &mut SqliteConnection, past: Past, now: Timestamp) -> Result<Opened, Trouble> {
-    sqlx::query("UPDATE fence SET epoch = epoch + 1").execute(&mut *connection).await?;
-    let epoch = rows::epoch(connection).await?;
+/// Counts and records this opening; of a journal that had no record before, what is in it.
+async fn record(
+    connection: &mut SqliteConnection,
+    judged: Judged,
+    now: Timestamp,
+) -> Result<Opened, Trouble> {
+    let Judged { past, flaws, epoch } = judged;
     let mut head = evidence::tail(connection).await?;
-    let body = serde_json::json!({ "epoch": epoch, "version": env!("CARGO_PKG_VERSION") }).to_string();
+    let epoch = rows::epoch(connection).await?.max(epoch).saturating_add(1);
+    sqlx::query("UPDATE fence SET epoch = $1").bind(epoch).execute(&mut *connection).await?;
+    let first = head.seq == 0;
+    let body = bodies::opened(epoch, &past, &flaws);
     evidence::append(connection, &mut head, now, Kind::Opened, &body).await?;
+    if first {
+        carry_over(connection, &mut head, now).await?;
+    }
     Ok(Opened { epoch, past, head })
+}
+
+/// Records what was there before there was a record, so that telling the record yields the rows. A row that is
+/// beyond us has no entry, which the next opening notices.
+async fn carry_over(
+    connection: &mut SqliteConnection,
+    head: &mut Head,
+    now: Timestamp,
+) -> Result<(), Trouble> {
+    let mut after = i64::MIN;
+    loop {
+        let page = rows::canary_page(connection, after, 500).await?;
+        let Some((last, _)) = page.last() else { break };
+        after = *last;
+        for canary in page.iter().filter_map(|(_, canary)| canary.as_ref()) {
+            let body = bodies::step(canary, "carried over from a journal without a record", None);
+            evidence::append(connection, head, now, Kind::Canary, &body).await?;
+        }
+    }
+    for bound in rows::lasting(connection).await? {
+        journal::note(connection, head, &bound).await?;
+    }
+    Ok(())
 }
 
 /// A reader changes nothing, so that the version must already be ours.

@@ -10,7 +10,7 @@ use sqlx::{Row, Sqlite};
 use super::FINDINGS_STAY;
 use super::fault::Trouble;
 use super::journal::CREATIONS_COUNT;
-use super::{Breaker, Creation, Declared, Kept, LastAnswer, Past, Pause, Transition};
+use super::{Breaker, Creation, Declared, Kept, LastAnswer, Past, Pause, Transition, Write};
 use crate::access::{Access, CheckKey, RepoName, TokenName};
 use crate::alert::CheckState;
 use crate::intent::{Canary, DeleteAttempt};
@@ -95,20 +95,9 @@ pub(in crate::store) async fn kept(
         last_canary_id,
         checks: each("checks", &checks, check)?,
         findings: each("findings", &findings, finding)?,
-        creations: each("creations", &creations, |line| {
-            Ok(Creation { owner: line.get("owner")?, at: line.at("at")? })
-        })?,
-        breakers: each("breakers", &breakers, |line| {
-            Ok(Breaker { organization: line.get("organization")?, at: line.at("at")?, why: line.get("why")? })
-        })?,
-        pauses: each("pauses", &pauses, |line| {
-            Ok(Pause {
-                owner: line.get("owner")?,
-                at: line.at("at")?,
-                until: line.at("until")?,
-                why: line.word("why")?,
-            })
-        })?,
+        creations: each("creations", &creations, creation)?,
+        breakers: each("breakers", &breakers, breaker)?,
+        pauses: each("pauses", &pauses, pause)?,
         declared: each("declared", &declared, |line| {
             Ok(Declared {
                 token: line.token("token")?,
@@ -126,6 +115,23 @@ pub(in crate::store) async fn kept(
 pub(in crate::store) async fn epoch(connection: &mut SqliteConnection) -> Result<i64, Trouble> {
     let found = sqlx::query_scalar("SELECT epoch FROM fence").fetch_optional(connection).await?;
     found.ok_or(Trouble::Row("fence"))
+}
+
+/// Everything that bounds canaries, and every finding that lasts, as entries that would write it. The latest
+/// creation first: then none of them counts as too old beside another.
+pub(in crate::store) async fn lasting(connection: &mut SqliteConnection) -> Result<Vec<Write>, Trouble> {
+    let findings = sqlx::query("SELECT * FROM findings WHERE resolved_at IS NULL ORDER BY since, rowid");
+    let findings = findings.fetch_all(&mut *connection).await?;
+    let creations = sqlx::query("SELECT * FROM creations ORDER BY at DESC, rowid");
+    let creations = creations.fetch_all(&mut *connection).await?;
+    let breakers = sqlx::query("SELECT * FROM breakers ORDER BY organization");
+    let breakers = breakers.fetch_all(&mut *connection).await?;
+    let pauses = sqlx::query("SELECT * FROM pauses ORDER BY owner").fetch_all(connection).await?;
+    let mut all = each("findings", &findings, |line| finding(line).map(Write::Finding))?;
+    all.extend(each("creations", &creations, |line| creation(line).map(Write::Creation))?);
+    all.extend(each("breakers", &breakers, |line| breaker(line).map(Write::Breaker))?);
+    all.extend(each("pauses", &pauses, |line| pause(line).map(Write::Pause))?);
+    Ok(all)
 }
 
 /// All that is owed something. Wider than "to be looked at": one that is neither gone nor refused is never
@@ -177,6 +183,62 @@ pub(in crate::store) async fn latest_canaries(
     .fetch_all(&mut *connection)
     .await?;
     assemble(&canaries, &attempts, &sightings)
+}
+
+/// All canaries whose number is above `after`, lowest first, so many at most; `None` for one that is beyond us.
+pub(in crate::store) async fn canary_page(
+    connection: &mut SqliteConnection,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<(i64, Option<Canary>)>, Trouble> {
+    let canaries = sqlx::query("SELECT * FROM canaries WHERE id > $1 ORDER BY id LIMIT $2")
+        .bind(after)
+        .bind(limit)
+        .fetch_all(&mut *connection)
+        .await?;
+    let number = |row: &SqliteRow| row.try_get::<i64, _>("id").map_err(|_| Trouble::Row("canaries"));
+    let Some(last) = canaries.last().map(number).transpose()? else { return Ok(Vec::new()) };
+    let attempts =
+        sqlx::query("SELECT * FROM attempts WHERE canary > $1 AND canary <= $2 ORDER BY canary, seq")
+            .bind(after)
+            .bind(last)
+            .fetch_all(&mut *connection)
+            .await?;
+    let sightings =
+        sqlx::query("SELECT * FROM sightings WHERE canary > $1 AND canary <= $2 ORDER BY canary, seq")
+            .bind(after)
+            .bind(last)
+            .fetch_all(&mut *connection)
+            .await?;
+    if let Ok(all) = assemble(&canaries, &attempts, &sightings) {
+        return Ok(all.into_iter().map(|canary| (canary.id, Some(canary))).collect());
+    }
+    // One by one, to tell what is beyond us from the others.
+    let mut found = Vec::new();
+    for row in &canaries {
+        let id = number(row)?;
+        found.push((id, one_canary(connection, id).await?));
+    }
+    Ok(found)
+}
+
+/// The canary of this number; `None` for one that is beyond us.
+async fn one_canary(connection: &mut SqliteConnection, id: i64) -> Result<Option<Canary>, Trouble> {
+    let canary =
+        sqlx::query("SELECT * FROM canaries WHERE id = $1").bind(id).fetch_all(&mut *connection).await?;
+    let attempts = sqlx::query("SELECT * FROM attempts WHERE canary = $1 ORDER BY seq")
+        .bind(id)
+        .fetch_all(&mut *connection)
+        .await?;
+    let sightings = sqlx::query("SELECT * FROM sightings WHERE canary = $1 ORDER BY seq")
+        .bind(id)
+        .fetch_all(&mut *connection)
+        .await?;
+    match assemble(&canary, &attempts, &sightings) {
+        Ok(one) => Ok(one.into_iter().next()),
+        Err(Trouble::Row(_)) => Ok(None),
+        Err(trouble) => Err(trouble),
+    }
 }
 
 /// Canaries in the given order, each with its children.
@@ -293,6 +355,23 @@ fn check(line: &Line<'_>) -> Result<CheckState, Trouble> {
         good_streak: line.get("good_streak")?,
         firing_since: line.maybe_at("firing_since")?,
         firing: line.maybe_word("firing")?,
+    })
+}
+
+fn creation(line: &Line<'_>) -> Result<Creation, Trouble> {
+    Ok(Creation { owner: line.get("owner")?, at: line.at("at")? })
+}
+
+fn breaker(line: &Line<'_>) -> Result<Breaker, Trouble> {
+    Ok(Breaker { organization: line.get("organization")?, at: line.at("at")?, why: line.get("why")? })
+}
+
+fn pause(line: &Line<'_>) -> Result<Pause, Trouble> {
+    Ok(Pause {
+        owner: line.get("owner")?,
+        at: line.at("at")?,
+        until: line.at("until")?,
+        why: line.word("why")?,
     })
 }
 

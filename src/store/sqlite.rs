@@ -16,10 +16,11 @@ use sqlx::{ConnectOptions, Connection};
 use tokio::sync::Mutex;
 
 use super::fault::{Trouble, file_fault, shown};
-use super::head::{Head, Stand};
+use super::head::{Head, HeadFile, Stand};
 use super::opening::{self, Opened, Witnesses};
 use super::{
-    Kept, LastAnswer, Mode, Operation, Past, StoreFault, Transition, Write, evidence, journal, rows,
+    Kept, LastAnswer, Line, Mode, Operation, Past, StoreFault, Transition, Verified, Write, evidence,
+    journal, rows, verify,
 };
 use crate::access::CheckKey;
 use crate::intent::Canary;
@@ -87,8 +88,8 @@ impl Store {
                 Opened { epoch: 0, past: Past::Continued, head: Head::none() }
             }
         };
-        let stand = Stand::new(head.clone(), &path);
-        let store = Store {
+        let stand = Stand::new(head, &path);
+        Ok(Store {
             path,
             mode,
             epoch,
@@ -99,11 +100,7 @@ impl Store {
             superseded: AtomicBool::new(false),
             stand: std::sync::Mutex::new(stand),
             _lock: lock,
-        };
-        if mode == Mode::Write {
-            store.stand().moved_to(head);
-        }
-        Ok(store)
+        })
     }
 
     /// Whether a writer holds this store. Leaves nothing behind but the lock file.
@@ -161,6 +158,50 @@ impl Store {
         .await
     }
 
+    /// Tells the whole record from its beginning, and compares it with the rows and with the head file.
+    pub async fn verify(&self) -> Result<Verified, StoreFault> {
+        // Before the snapshot: beside a running writer the head file must not be ahead of what is read.
+        let known = HeadFile::beside(&self.path).read();
+        self.run(Operation::Load, async |connection: &mut SqliteConnection| {
+            let mut snapshot = connection.begin().await?;
+            let mut verified = verify::whole(&mut snapshot).await?;
+            if let Some(known) = known
+                && !evidence::holds(&mut snapshot, &known).await?
+            {
+                verified.lost = Some(known);
+            }
+            snapshot.rollback().await?;
+            Ok(verified)
+        })
+        .await
+    }
+
+    /// The entries of the record after this one, oldest first, `limit` at most.
+    pub async fn record(&self, after: i64, limit: u32) -> Result<Vec<Line>, StoreFault> {
+        self.run(Operation::Load, async |connection: &mut SqliteConnection| {
+            evidence::page(connection, after, i64::from(limit)).await
+        })
+        .await
+    }
+
+    /// The number of the entry with this hash, if the record has it.
+    pub async fn entry_of(&self, hash: &str) -> Result<Option<i64>, StoreFault> {
+        self.run(Operation::Load, async |connection: &mut SqliteConnection| {
+            evidence::seq_of(connection, hash).await
+        })
+        .await
+    }
+
+    /// The last entry of the record, as far as this writer knows for certain.
+    pub fn head(&self) -> Head {
+        self.stand().head()
+    }
+
+    /// Whether the head file could be written after the last commit.
+    pub fn head_file_works(&self) -> bool {
+        self.stand().file_works()
+    }
+
     /// Writes all of the batch or nothing; `Ok` means that it survives a power cut.
     pub async fn write(&self, batch: &[Write]) -> Result<(), StoreFault> {
         if self.mode == Mode::Read {
@@ -173,9 +214,9 @@ impl Store {
             .run(Operation::Write, async |connection: &mut SqliteConnection| {
                 // IMMEDIATE: a transaction that begins as a reader cannot wait for its turn to write.
                 let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-                let head = self.still_ours(&mut transaction).await?;
+                let mut head = self.still_ours(&mut transaction).await?;
                 for entry in batch {
-                    journal::write(&mut transaction, entry).await?;
+                    journal::write(&mut transaction, &mut head, entry).await?;
                 }
                 self.stand().may_move_to(&head);
                 transaction.commit().await?;

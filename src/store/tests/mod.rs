@@ -1,7 +1,9 @@
 //! How a journal must behave, whatever it is kept in: what is written comes back.
 
 mod hardship;
+mod histories;
 mod past;
+mod record;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -10,7 +10,7 @@ impl Place {
     }
 
     /// Opens it, looks what it is to the ones before it, and closes it.
-    async fn past(&self) -> Past {
+    pub(super) async fn past(&self) -> Past {
         let store = self.store().await;
         let past = store.load(NOW).await.expect("loads").past;
         store.close().await;
@@ -18,13 +18,13 @@ impl Place {
     }
 
     /// Another life of the daemon.
-    async fn life(&self, canary_id: i64) {
+    pub(super) async fn life(&self, canary_id: i64) {
         let store = Store::open(&self.file(), Mode::Write, at(canary_id)).await.expect("opens");
         store.write(&[step(&canary(canary_id), "planned"), creation("bob", NOW)]).await.expect("writes");
         store.close().await;
     }
 
-    fn remove(&self) {
+    pub(super) fn remove(&self) {
         for end in ["state.db", "state.db-wal", "state.db-shm"] {
             let _ = std::fs::remove_file(self.0.join(end));
         }
