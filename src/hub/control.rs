@@ -133,8 +133,8 @@ impl ControlWalk {
                 self.stage = self.first_look();
             }
             Stage::Sentinel => self.hear_sentinel(outcome),
-            Stage::List(at) => self.hear_list(at, 1, outcome),
-            Stage::Page(at, page, _) => self.hear_list(at, page, outcome),
+            Stage::List(at) => self.hear_list(at, 1, exchange),
+            Stage::Page(at, page, _) => self.hear_list(at, page, exchange),
             Stage::Read(kind, repo) => self.hear_read(kind, repo, outcome),
             Stage::Group(kind, repo) => {
                 let group = readings::group_of(outcome).1;
@@ -243,7 +243,8 @@ impl ControlWalk {
         );
     }
 
-    fn hear_list(&mut self, at: usize, page: u8, outcome: &Result<Answer, Failure>) {
+    fn hear_list(&mut self, at: usize, page: u8, exchange: &Exchange) {
+        let outcome = &exchange.outcome;
         let Some(kind) = RepoType::ALL.get(at).copied() else {
             self.stage = Stage::Absent;
             return;
@@ -261,7 +262,7 @@ impl ControlWalk {
             return;
         }
         let link = outcome.as_ref().ok().and_then(|answer| answer.link.as_deref());
-        let further = link.and_then(|link| routes::next_page(link, self.plan.observer.clone()));
+        let further = link.and_then(|link| routes::page_after(link, &exchange.request));
         self.stage = match (private, further) {
             (Some(repo), _) => Stage::Read(kind, repo),
             (None, Some(request)) if page < PAGES => Stage::Page(at, page + 1, request),

@@ -77,6 +77,26 @@ fn but(part: &'static str, answer: Result<Answer, Failure>) -> (Control, Vec<Str
 }
 
 #[test]
+fn a_further_page_is_asked_only_of_the_same_list() {
+    let pages = |next: &'static str| {
+        walk(plan(true), move |path, again| {
+            let link = (path == "/api/models?author=acme&limit=100")
+                .then(|| format!("<https://hub{next}>; rel=\"next\""));
+            match path {
+                p if p.starts_with("/api/models?") => Ok(Answer { link, ..json_said(200, "[]") }),
+                p => sound(p, again),
+            }
+        })
+        .1
+    };
+    for next in ["/api/models/acme/x/xet-write-token/main", "/api/datasets?author=acme", "/api/whoami-v2"] {
+        assert!(!pages(next).iter().any(|path| path == next), "{next}");
+    }
+    let further = "/api/models?author=acme&limit=100&cursor=x";
+    assert!(pages(further).iter().any(|path| path == further));
+}
+
+#[test]
 fn whatever_is_not_a_proof_fails_with_its_reason() {
     use UnknownReason::*;
     let table = [

@@ -114,13 +114,8 @@ pub fn list(kind: RepoType, organization: &str, search: Option<&str>, credential
     get("/api/{type}", path, credential)
 }
 
-/// The page after one of a listing, from its `Link` header. Of the address only path and query are taken: the
-/// origin is never the answer's to choose.
-pub fn next_page(link: &str, credential: Credential) -> Option<Request> {
-    next_path(link).map(|path| get("/api/{type}", path, credential))
-}
-
-/// The page after the one that was asked, by the same token; nothing but the query may differ.
+/// The page after the one that was asked, from its `Link` header, by the same token. Nothing but the query may
+/// differ: neither origin nor route is the answer's to choose.
 pub fn page_after(link: &str, asked: &Request) -> Option<Request> {
     let same = |path: &str| path.split('?').next().map(str::to_owned);
     let path = next_path(link).filter(|path| same(path) == same(&asked.path))?;
@@ -257,12 +252,17 @@ mod tests {
 
     #[test]
     fn the_next_page_is_one_of_our_own_origin() {
-        let next = |link| next_page(link, Credential::Anonymous).map(|request| request.path);
+        let asked = list(RepoType::Model, "acme", None, Credential::Anonymous);
+        let next = |link| page_after(link, &asked).map(|request| request.path);
         let link = "<https://elsewhere.example/api/models?author=acme&cursor=x>; rel=\"next\"";
         assert_eq!(next(link).as_deref(), Some("/api/models?author=acme&cursor=x"));
         assert_eq!(next("<https://hub/api/models?p=0>; rel=\"prev\""), None);
         assert_eq!(next("<https://hub/other>; rel=\"next\""), None);
         assert_eq!(next("rel=\"next\""), None);
+        for other in ["datasets?p=1", "models/acme/x/xet-write-token/main", "models/../whoami-v2?p=1"] {
+            let link = format!("<https://hub/api/{other}>; rel=\"next\"");
+            assert_eq!(page_after(&link, &asked), None, "{other}");
+        }
     }
 
     #[test]
