@@ -10,12 +10,22 @@ use serde_json::Value;
 use crate::access::{DenyReason, UnknownReason, words};
 use crate::exchange::{Answer, Failure};
 
-/// The JSON body of an answer that says it is JSON.
+use super::unique::Unique;
+
+/// The JSON body of an answer that says it is JSON. A body in which a key stands twice says two things, and so
+/// nothing.
 pub fn json(answer: &Answer) -> Option<Value> {
-    if answer.content_type != "application/json" && !answer.content_type.ends_with("+json") {
-        return None;
-    }
-    serde_json::from_str(&answer.body).ok()
+    let unique = says_json(answer).then(|| serde_json::from_str::<Unique>(&answer.body).ok())?;
+    unique.map(|Unique(body)| body)
+}
+
+fn says_json(answer: &Answer) -> bool {
+    answer.content_type == "application/json" || answer.content_type.ends_with("+json")
+}
+
+/// Whether there is a body that says it is JSON and cannot be read as such.
+pub fn unreadable(answer: &Answer) -> bool {
+    says_json(answer) && !answer.body.trim().is_empty() && json(answer).is_none()
 }
 
 words! {
@@ -35,14 +45,14 @@ words! {
 }
 
 /// The error message, if the answer is in the Hub's own envelope: JSON with `error` (text or list), `errors`,
-/// or the Hub's error headers. An HTML page of something in between is not.
+/// or the Hub's error headers. An HTML page of something in between is not, nor what cannot be read.
 pub fn envelope(answer: &Answer) -> Option<String> {
     envelope_row(answer).1
 }
 
 /// The same, with its form.
 pub fn envelope_row(answer: &Answer) -> (EnvelopeRow, Option<String>) {
-    if answer.content_type == "text/html" {
+    if answer.content_type == "text/html" || unreadable(answer) {
         return (EnvelopeRow::Foreign, None);
     }
     let body = json(answer).unwrap_or_default();
@@ -289,6 +299,12 @@ mod tests {
         let header =
             Answer { content_type: "text/plain".into(), error_message: Some("x".into()), ..said(403, "x") };
         assert_eq!(envelope(&header).as_deref(), Some("x"));
+        for body in [r#"{"error":"no","error":"yes"}"#, r#"{"error":"no","of":[{"a":1,"a":2}]}"#, r#"{"error":"n"#] {
+            let twice = Answer { error_message: Some("no".into()), ..said(403, body) };
+            assert_eq!(envelope(&twice), None, "{body}");
+        }
+        let bare = Answer { error_message: Some("no".into()), ..said(403, " ") };
+        assert_eq!(envelope(&bare).as_deref(), Some("no"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::exchange::{Answer, Failure};
 use crate::intent::DeleteOutcome;
 
 use super::answers::{
-    Refusal, envelope, is_action_cap, json, of_failure, of_status, refusal, repo_not_found,
+    Refusal, envelope, is_action_cap, json, of_failure, of_status, refusal, repo_not_found, unreadable,
 };
 
 /// What the answer to a creation says.
@@ -197,7 +197,7 @@ words! {
     /// The rows of the table of answers to a deletion.
     DeleteRow {
         Acknowledged = "acknowledged",
-        /// A success in the envelope of an error, or a page of something in between.
+        /// A success in the envelope of an error, one that cannot be read, or a page of something in between.
         OddSuccess = "odd-success",
         /// "Repository not found": gone, or hidden from this token.
         NotFound = "not-found",
@@ -222,7 +222,7 @@ pub fn delete(outcome: &Result<Answer, Failure>) -> (DeleteRow, DeleteOutcome) {
         Ok(answer) => answer,
     };
     match (answer.status, envelope(answer)) {
-        (200..=299, None) if answer.content_type != "text/html" => {
+        (200..=299, None) if answer.content_type != "text/html" && !unreadable(answer) => {
             (DeleteRow::Acknowledged, DeleteOutcome::Acknowledged)
         }
         (200..=299, _) => (DeleteRow::OddSuccess, DeleteOutcome::Lost),

@@ -51,6 +51,16 @@ fn every_answer_to_a_creation() {
         ("no id", json_said(200, r#"{"name":"acme/canary"}"#), Ambiguous(Unrecognized)),
         ("odd id", json_said(200, r#"{"name":"acme/canary","id":"x"}"#), Ambiguous(Unrecognized)),
         ("200 with an error", json_said(200, r#"{"error":"rate limit"}"#), Ambiguous(Unrecognized)),
+        (
+            "a name twice",
+            json_said(200, &format!(r#"{{"name":"acme/other","name":"acme/canary","id":"{ID}"}}"#)),
+            Ambiguous(Unrecognized),
+        ),
+        (
+            "refused twice",
+            json_said(403, r#"{"error":"no","error":"You don't have the required permissions"}"#),
+            Ambiguous(Unrecognized),
+        ),
         ("captive portal", said(200, "text/html", "<html>"), Ambiguous(Unrecognized)),
         ("refused", json_said(403, NAMESPACE_TEXT), CreateHeard::Refused(Access::Denied(DenyReason::Scope))),
         (
@@ -130,6 +140,11 @@ fn every_answer_to_an_auth_check() {
         ("portal", said(200, "text/html", "OK"), unknown(Unrecognized)),
         ("error in 200", json_said(200, r#"{"error":"no"}"#), unknown(Unrecognized)),
         ("another shape", json_said(200, r#"{"hello":1}"#), unknown(Unrecognized)),
+        (
+            "guard twice",
+            json_said(403, &guard.replace('{', r#"{"error":"x","#)),
+            unknown(Unrecognized),
+        ),
         ("a list", json_said(200, "[]"), unknown(Unrecognized)),
         ("guard", json_said(403, guard), denied(DenyReason::Scope)),
         ("edge", said(403, "text/html", "no"), unknown(Unrecognized)),

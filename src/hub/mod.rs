@@ -19,6 +19,7 @@ pub mod readings;
 mod recorded_tests;
 pub mod routes;
 pub mod shown;
+mod unique;
 pub mod sweep;
 pub mod visit;
 pub mod vocabulary;
