@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::access::{DenyReason, Permission};
-use crate::hub::probes::{Row, row_of};
+use crate::access::{DenyReason, Permission, Target};
+use crate::hub::probes::{Asked, Row, row_of};
 
 const ID: &str = "0123456789abcdef01234567";
 const NAMESPACE_TEXT: &str =
@@ -23,7 +23,12 @@ fn heard(outcome: &Result<Answer, Failure>) -> CreateHeard {
 }
 
 fn auth_check(outcome: &Result<Answer, Failure>) -> Access {
-    row_of(Permission::RepoWrite).expect("a row").read(outcome, "acme", &[])
+    row_of(Permission::RepoWrite).expect("a row").read(outcome, of("acme"), &[])
+}
+
+/// The organization as a whole, by bob.
+fn of(organization: &str) -> Asked<'_> {
+    Asked { organization, target: &Target::Whole, user: Some("bob") }
 }
 
 fn refused(why: UnknownReason) -> CreateHeard {
@@ -228,7 +233,7 @@ fn every_probe_grants_its_own_shape_and_no_other() {
     for (body, of) in &shapes {
         for row in &rows {
             let wanted = of.contains(&row.permission);
-            let found = row.read(&json_said(200, body), "acme", &[]);
+            let found = row.read(&json_said(200, body), of("acme"), &[]);
             assert_eq!(found == Access::Allowed, wanted, "{} and {body}", row.permission);
         }
     }
@@ -241,19 +246,24 @@ fn every_probe_grants_its_own_shape_and_no_other() {
             ..Answer::default()
         };
         let about_repo = matches!(row.permission, Permission::RepoRead | Permission::RepoWrite);
-        let found = row.read(&Ok(hidden), "acme", &[]);
+        let found = row.read(&Ok(hidden), of("acme"), &[]);
         assert_eq!(found == Access::Denied(DenyReason::Hidden), about_repo, "{}", row.permission);
         let missing = r#"{"error":"You don't have the required permissions to complete this action on namespace acme, missing permissions: job.write."}"#;
-        assert_eq!(row.read(&json_said(403, missing), "acme", &[]), Access::Denied(DenyReason::Scope));
+        assert_eq!(row.read(&json_said(403, missing), of("acme"), &[]), Access::Denied(DenyReason::Scope));
         for body in ["<html>", "{}", r#"{"error":"x"}"#, "null", "17", "[17]", ""] {
-            assert_ne!(row.read(&json_said(200, body), "acme", &[]), Access::Allowed, "{body}");
+            assert_ne!(row.read(&json_said(200, body), of("acme"), &[]), Access::Allowed, "{body}");
         }
         let limited =
             r#"{"namespace":{"name":"acme"},"user":{"name":"bob"},"patternRestrictions":["gpt2-*"]}"#;
         let endpoint = row.permission.as_str().starts_with("endpoint.");
-        assert_eq!(row.read(&json_said(207, limited), "acme", &[]) == Access::Allowed, endpoint);
-        assert_ne!(row.read(&json_said(207, place), "acme", &[]), Access::Allowed);
-        assert_ne!(row.read(&json_said(200, place), "other", &[]), Access::Allowed, "of another namespace");
+        assert_eq!(row.read(&json_said(207, limited), of("acme"), &[]) == Access::Allowed, endpoint);
+        assert_ne!(row.read(&json_said(207, place), of("acme"), &[]), Access::Allowed);
+        for other in [of("other"), of("Acme"), Asked { user: Some("Bob"), ..of("acme") }] {
+            assert_ne!(row.read(&json_said(200, place), other, &[]), Access::Allowed, "{other:?}");
+        }
+        let unknown_user = Asked { user: None, ..of("acme") };
+        let found = row.read(&json_said(200, place), unknown_user, &[]);
+        assert_eq!(found, row.read(&json_said(200, place), of("acme"), &[]), "whose it is is not known");
     }
 }
 

@@ -34,6 +34,15 @@ pub enum Ask {
     User(fn(Credential) -> Request),
 }
 
+/// Who asked about what; an answer that names another is none to this question.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    pub organization: &'a str,
+    pub target: &'a Target,
+    /// The Hub's name of the token's user, where a fresh whoami tells it.
+    pub user: Option<&'a str>,
+}
+
 /// What shows that an answer means something, beside the round's own controls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Control {
@@ -88,6 +97,8 @@ words! {
         Granted = "granted",
         /// A success that is not the documented one.
         OddSuccess = "odd-success",
+        /// It names another organization, repository or user than the one asked about.
+        Another = "another",
         Refused = "refused",
         Disabled = "disabled",
         /// The Hub says "not found" of a repository, which also hides it.
@@ -114,17 +125,17 @@ impl Row {
     pub fn read(
         &self,
         outcome: &Result<Answer, Failure>,
-        organization: &str,
+        asked: Asked<'_>,
         restrictions: &[String],
     ) -> Access {
-        self.read_row(outcome, organization, restrictions).1
+        self.read_row(outcome, asked, restrictions).1
     }
 
     /// The same, with the row that decided.
     pub fn read_row(
         &self,
         outcome: &Result<Answer, Failure>,
-        organization: &str,
+        asked: Asked<'_>,
         restrictions: &[String],
     ) -> (ProbeRow, Access) {
         let unknown = Access::Undetermined;
@@ -136,9 +147,10 @@ impl Row {
         // An organization's restrictions are no reason why the user's own settings are closed.
         let restrictions = if matches!(self.ask, Ask::User(_)) { &[] } else { restrictions };
         match (answer.status, envelope(answer)) {
-            (200..=299, None) if (self.granted)(answer) && !names_another(answer, organization) => {
-                (ProbeRow::Granted, Access::Allowed)
+            (200..=299, None) if names_another(answer, asked) => {
+                (ProbeRow::Another, unknown(UnknownReason::Unrecognized))
             }
+            (200..=299, None) if (self.granted)(answer) => (ProbeRow::Granted, Access::Allowed),
             (200..=299, _) => (ProbeRow::OddSuccess, unknown(UnknownReason::Unrecognized)),
             (403, Some(text)) => match refusal(&text, restrictions) {
                 Refusal::Denied(why) => (ProbeRow::Refused, Access::Denied(why)),
@@ -168,13 +180,14 @@ fn names_place(answer: &Answer) -> bool {
     named("namespace") && named("user") && (answer.status != 207 || limited)
 }
 
-/// Whether the answer says that it is about another namespace than the one asked about. The Hub finds names in any
-/// letter case; that the organization is called exactly so is for the round's controls to show.
-fn names_another(answer: &Answer, organization: &str) -> bool {
-    json(answer)
-        .as_ref()
-        .and_then(|body| body.get("namespace")?.get("name")?.as_str())
-        .is_some_and(|name| !name.eq_ignore_ascii_case(organization))
+/// Whether a success says that it is about another namespace, or another user, than the one asked about. Letter for
+/// letter: the round's controls showed that the organization is called exactly so.
+fn names_another(answer: &Answer, asked: Asked<'_>) -> bool {
+    let Some(body) = json(answer) else { return false };
+    let differs = |field: &str, wanted: &str| {
+        body.get(field).and_then(|of| of.get("name")?.as_str()).is_some_and(|name| name != wanted)
+    };
+    differs("namespace", asked.organization) || asked.user.is_some_and(|user| differs("user", user))
 }
 
 /// A list of objects of which each has this field; an empty list is one, too.
@@ -209,7 +222,8 @@ mod tests {
         for row in ROWS {
             let own = matches!(row.ask, Ask::User(_));
             let why = if own { DenyReason::Scope } else { DenyReason::Sso };
-            let found = row.read(&Ok(refused.clone()), "acme", &["sso".to_owned()]);
+            let asked = Asked { organization: "acme", target: &Target::Whole, user: None };
+            let found = row.read(&Ok(refused.clone()), asked, &["sso".to_owned()]);
             assert_eq!(found, Access::Denied(why), "{}", row.permission);
         }
     }

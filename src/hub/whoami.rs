@@ -86,6 +86,11 @@ impl Declared {
         self.organizations.iter().find(|m| m.name == organization)
     }
 
+    /// The name of the user, where it is one: that an app is called the same everywhere is UNCONFIRMED.
+    pub fn user_name(&self) -> Option<&str> {
+        (self.principal == "user").then_some(self.user.as_str())
+    }
+
     /// When it expires, if that is known.
     pub fn expiry(&self) -> Option<Timestamp> {
         self.expires_at.as_deref().and_then(Timestamp::parse)

@@ -8,7 +8,8 @@ use crate::access::{Access, Check, DenyReason, Method, Target, TokenName, Unknow
 use crate::exchange::{Credential, Exchange, Request};
 use crate::hub::canary;
 use crate::hub::classify::CreateHeard;
-use crate::hub::probes::{self, Control};
+use crate::hub::probes::{self, Asked, Control};
+use crate::hub::whoami::Declared;
 use crate::moment::Moment;
 use crate::report::Evidence;
 
@@ -265,9 +266,12 @@ impl Engine {
         let Some(job) = self.round.as_ref().and_then(|round| round.jobs.get(at)) else { return };
         let check = job.check.clone();
         let Some(row) = probes::row_of(check.permission) else { return };
-        let known = self.declared(&check.token, now).zip(check.ruled_by());
+        let declared = self.declared(&check.token, now);
+        let known = declared.zip(check.ruled_by());
         let restrictions = known.map_or(&[][..], |(declared, ruler)| declared.restrictions(ruler));
-        let found = row.read(&exchange.outcome, &check.organization, restrictions);
+        let user = declared.and_then(Declared::user_name);
+        let asked = Asked { organization: &check.organization, target: &check.target, user };
+        let found = row.read(&exchange.outcome, asked, restrictions);
         let (stage, proof) = match (found, row.control) {
             (Access::Denied(why), Control::Target) => match self.target_proof(&check) {
                 Some(key) => (Stage::Denied(why, key.clone()), key),

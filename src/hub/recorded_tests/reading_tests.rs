@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::file_tests::{Means, Outcome};
-use crate::access::{Access, Permission, RepoName, RepoType, TokenName};
+use crate::access::{Access, Permission, RepoName, RepoType, Target, TokenName};
 use crate::exchange::{Answer, Credential, Exchange, Failure, Request};
 use crate::hub::answers::{
     EnvelopeRow, LimitRow, Refusal, RefusalRow, StatusRow, envelope, envelope_row, limit_row, rate_limit,
@@ -12,7 +12,7 @@ use crate::hub::answers::{
 use crate::hub::classify::{self, CreateHeard, CreateRow, DeleteRow, SentinelRow};
 use crate::hub::control::{ControlWalk, Plan};
 use crate::hub::inventory::{Entry, InventoryWalk, Unread};
-use crate::hub::probes::{ProbeRow, row_of};
+use crate::hub::probes::{Asked, ProbeRow, row_of};
 use crate::hub::readings::{
     self, AnonymousRow, DescriptionRow, ListedRow, ListingRow, LookRow, OverviewRow, TellingRow,
 };
@@ -110,7 +110,8 @@ pub(super) fn read(
         "description" | "listed" | "commits" => (of_visit(question, outcome), visited(question, outcome)),
         "tokens" | "accounts" | "account" => of_inventory(question, outcome),
         permission if rows(permission)? == rows("repo.read")? => {
-            let (row, access) = row_of(permission.parse().ok()?)?.read_row(outcome, "acme", restrictions);
+            let asked = Asked { organization: "acme", target: &Target::Whole, user: Some("bob") };
+            let (row, access) = row_of(permission.parse().ok()?)?.read_row(outcome, asked, restrictions);
             (row.as_str(), of(access))
         }
         control => (of_control(control, outcome), controlled(control, outcome)),

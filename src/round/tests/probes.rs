@@ -77,6 +77,18 @@ fn every_row_is_asked_and_judged() {
 }
 
 #[test]
+fn an_answer_to_another_user_is_none_to_this_token() {
+    let own = world(configured(TABLE), AUDIT, 1).hub.holders[&TokenName::new("open")].user;
+    for (name, access) in [(own, "allowed"), ("somebody", "undetermined")] {
+        let mut life = world(configured(TABLE), AUDIT, 1);
+        let whoami = serde_json::json!({ "type": "user", "name": name, "auth": {}, "orgs": [] });
+        life.hub.whoami.insert(TokenName::new("open"), whoami);
+        audit(&mut life);
+        assert_eq!(found(&life, "job.read", "open").0, access, "{name}");
+    }
+}
+
+#[test]
 fn what_is_open_to_everybody_is_no_grant() {
     let mut life = world(configured(TABLE), AUDIT, 1);
     life.hub.open_members = true;
