@@ -77,6 +77,8 @@ impl Pace {
 
     /// Takes note of one answer to a request on behalf of this user.
     pub fn heard(&mut self, user: &str, told: Told, now: Duration) {
+        // A window that is over says no more than none; users come and go.
+        self.windows.retain(|_, window| window.ends > now || window.paused_until > now);
         let window = self.windows.entry(user.to_owned()).or_default();
         if window.ends <= now {
             let ends = now + told.reset.unwrap_or(WINDOW);
@@ -186,6 +188,18 @@ mod tests {
         pace.heard("bob", told(500), S(1));
         assert_eq!(pace.remaining_ratio("bob", S(2)), Some(0.4));
         assert_eq!(pace.remaining_ratio("bob", S(101)), None);
+    }
+
+    #[test]
+    fn users_of_the_past_are_forgotten_with_their_windows() {
+        let mut pace = Pace::new(1.0);
+        pace.heard("paused", Told { refused: Some(Some(S(1000))), ..told(5) }, S(0));
+        for second in 0..500 {
+            pace.heard(&format!("user-{second}"), told(5), S(second));
+        }
+        // Those of the last hundred seconds, and who was told to wait.
+        assert_eq!(pace.windows.len(), 101);
+        assert_eq!(pace.may("paused", S(999)), Err(S(1000)));
     }
 
     #[test]

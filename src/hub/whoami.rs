@@ -164,6 +164,14 @@ fn texts(of: &Value, field: &str) -> Vec<String> {
     list(of, field).iter().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
+/// Whether it can be what a user is called: it becomes a key of what is kept for long. The Hub's own names are at
+/// most this long (its refusal of a longer one says so, of repositories).
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.chars().count() <= NAME_LIMIT && !text.chars().any(char::is_control)
+}
+
+const NAME_LIMIT: usize = 96;
+
 fn declared(body: &Value) -> Option<Declared> {
     if body.get("error").is_some() {
         return None;
@@ -197,7 +205,7 @@ fn declared(body: &Value) -> Option<Declared> {
     let entities = list(app, "entities").iter().map(entity_of_app);
     let name = text(body, "name").or_else(|| text(body, "id"));
     Some(Declared {
-        user: name.filter(|name| !name.is_empty())?,
+        user: name.filter(|name| is_name(name))?,
         principal: text(body, "type").unwrap_or_default(),
         auth: text(auth, "type"),
         label: text(token, "displayName"),
@@ -274,6 +282,17 @@ mod tests {
         assert_eq!((known.auth.as_deref(), known.role.as_deref()), (Some("app_token"), Some("write")));
         assert_eq!((known.scopes[0].kind.as_str(), known.scopes[0].name.as_deref()), ("org", Some("acme")));
         assert_eq!((known.scopes[1].kind.as_str(), known.scopes[1].name.as_deref()), ("", Some("acme/x")));
+    }
+
+    #[test]
+    fn who_is_called_what_nobody_is_called_is_not_understood() {
+        let named = |name: &str| read(&said(200, &serde_json::json!({ "name": name, "id": "42" }).to_string()));
+        for name in ["", "bob\n", "bob\u{7f}", "\u{9b}0m", &"b".repeat(97)] {
+            assert_eq!(named(name), Heard::Unclear(UnknownReason::Unrecognized), "{name:?}");
+        }
+        for name in ["b", "böb [OIDC]", &"ö".repeat(96)] {
+            assert!(matches!(named(name), Heard::Known(known) if known.user == name), "{name:?}");
+        }
     }
 
     #[test]
