@@ -82,6 +82,16 @@ pub fn repo_not_found(answer: &Answer) -> bool {
         })
 }
 
+/// Whether the Hub itself says that something is closed to whoever asks without a token: its 401, or a refusal in
+/// its envelope. What a gateway refuses may be open to all the world.
+pub fn closed(answer: &Answer) -> bool {
+    match answer.status {
+        401 => of_status(answer) == UnknownReason::TokenInvalid,
+        403 | 404 => envelope(answer).is_some(),
+        _ => false,
+    }
+}
+
 /// Why a 403 in the Hub's envelope refused. `restrictions` are the `securityRestrictions` that whoami shows for
 /// the organization with this very token: where the text is generic, they are the documented reason.
 pub fn refusal(text: &str, restrictions: &[String]) -> Refusal {
@@ -305,6 +315,21 @@ mod tests {
         }
         let bare = Answer { error_message: Some("no".into()), ..said(403, " ") };
         assert_eq!(envelope(&bare).as_deref(), Some("no"));
+    }
+
+    #[test]
+    fn only_the_hub_says_that_something_is_closed() {
+        let page = |status| Answer { content_type: "text/html".into(), ..said(status, "<p>") };
+        let text = |status| Answer { content_type: "text/plain".into(), ..said(status, "Forbidden") };
+        let error = r#"{"error":"no"}"#;
+        for answer in [said(401, "{}"), text(401), said(403, error), said(404, error)] {
+            assert!(closed(&answer), "{answer:?}");
+        }
+        let foreign = r#"{"message":"Forbidden"}"#;
+        let others = [said(403, foreign), said(404, foreign), text(403), text(404), page(401), page(403)];
+        for answer in others.into_iter().chain([said(200, error), said(429, error), said(500, error)]) {
+            assert!(!closed(&answer), "{answer:?}");
+        }
     }
 
     #[test]

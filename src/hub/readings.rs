@@ -10,7 +10,7 @@ use crate::access::{RepoName, RepoType, words};
 use crate::exchange::{Answer, Failure};
 use crate::moment::Timestamp;
 
-use super::answers::{json, repo_not_found};
+use super::answers::{closed, json, repo_not_found};
 use super::classify::is_object_id;
 use super::visit::Identity;
 
@@ -130,9 +130,7 @@ words! {
 /// who can see it.
 pub fn anonymous(outcome: &Outcome) -> AnonymousRow {
     match outcome {
-        Ok(answer) if matches!(answer.status, 401 | 403 | 404) && answer.content_type != "text/html" => {
-            AnonymousRow::Refused
-        }
+        Ok(answer) if closed(answer) => AnonymousRow::Refused,
         _ if good(outcome).and_then(identity).is_some() => AnonymousRow::Seen,
         _ => AnonymousRow::Unclear,
     }

@@ -5,7 +5,7 @@
 
 use crate::access::{Access, Check, DenyReason, Permission, RepoName, RepoType, Target, UnknownReason};
 use crate::exchange::{Answer, Credential, Exchange, Failure, Request};
-use crate::hub::answers::{json, of_failure, of_status, repo_not_found};
+use crate::hub::answers::{closed, json, of_failure, of_status, repo_not_found};
 use crate::hub::{probes, routes};
 use crate::moment::Moment;
 
@@ -44,10 +44,10 @@ impl ProofKey {
     fn judge(&self, outcome: &Result<Answer, Failure>) -> Proof {
         match self {
             ProofKey::There(_, repo, observer) => there(outcome, repo, *observer == Credential::Anonymous),
-            ProofKey::Closed(..) => match outcome {
-                Ok(a) if matches!(a.status, 401 | 403 | 404) && a.content_type != "text/html" => Proof::Shown,
+            ProofKey::Closed(permission, _) => match outcome {
+                Ok(answer) if closed(answer) => Proof::Shown,
                 Ok(answer) if (200..300).contains(&answer.status) => {
-                    let listed = matches!(json(answer), Some(serde_json::Value::Array(_)));
+                    let listed = probes::row_of(*permission).is_some_and(|row| (row.granted)(answer));
                     let open = listed && !probes::shows_roles(outcome);
                     if open { Proof::Partly } else { Proof::Not(UnknownReason::NoControl) }
                 }
@@ -191,5 +191,38 @@ fn judge_grant(check: &Check, proof: Proof, roles: bool) -> Option<(Access, Stri
             Access::Undetermined(why),
             "whether the same is closed to whoever has no token could not be asked".to_owned(),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(status: u16, content_type: &str, body: &str) -> Proof {
+        let answer = Answer { status, content_type: content_type.into(), body: body.into(), ..Answer::default() };
+        ProofKey::Closed(Permission::OrgMembers, "acme".to_owned()).judge(&Ok(answer))
+    }
+
+    #[test]
+    fn only_the_hubs_own_word_shows_that_a_list_is_closed_or_partly_open() {
+        let (json, plain) = ("application/json", "text/plain");
+        let not = Proof::Not(UnknownReason::NoControl);
+        for (status, kind, body, proof) in [
+            (401, plain, "Invalid username or password.", Proof::Shown),
+            (403, json, r#"{"error":"You don't have the required permissions"}"#, Proof::Shown),
+            (404, json, r#"{"error":"not found"}"#, Proof::Shown),
+            (403, json, r#"{"message":"Forbidden"}"#, not),
+            (403, plain, "Forbidden", not),
+            (404, plain, "no such page", not),
+            (401, "text/html", "<html>", not),
+            (200, json, r#"[{"user":"alice"}]"#, Proof::Partly),
+            (200, json, "[]", Proof::Partly),
+            (200, json, r#"[{"user":"alice","role":"admin"}]"#, not),
+            (200, json, r#"["OK"]"#, not),
+            (200, json, r#"{"user":"alice"}"#, not),
+            (503, json, "{}", Proof::Not(UnknownReason::HubError)),
+        ] {
+            assert_eq!(judged(status, kind, body), proof, "{status} {body}");
+        }
     }
 }
