@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::access::{DenyReason, UnknownReason, words};
+use crate::access::{DenyReason, RepoName, RepoType, UnknownReason, words};
 use crate::exchange::{Answer, Failure};
 
 use super::unique::Unique;
@@ -118,6 +118,44 @@ pub enum Refusal {
     Denied(DenyReason),
     /// The repository is disabled for everybody, which says nothing of the token.
     Disabled,
+}
+
+/// What was asked about, as a refusal may name it; what is not known is not compared.
+#[derive(Debug, Clone, Copy)]
+pub struct Object<'a> {
+    pub namespace: Option<&'a str>,
+    /// The repository; none where the question is not about one.
+    pub repo: Option<(RepoType, &'a RepoName)>,
+}
+
+impl Object<'_> {
+    /// Whether a refusal names another namespace or repository, letter for letter. A text that names none, as those
+    /// of some years ago, names no other.
+    pub fn is_not_in(&self, text: &str) -> bool {
+        let namespaces = after(text, "under the namespace \"", '"').chain(after(text, "on namespace ", ','));
+        let repo = |kind: RepoType, name: &str| {
+            self.repo.is_some_and(|(asked, repo)| asked == kind && name == repo.to_string())
+        };
+        let other_repo = |kind: &RepoType| {
+            ["Access to", "request to access"]
+                .iter()
+                .any(|before| after(text, &format!("{before} {kind} "), ' ').any(|name| !repo(*kind, name)))
+        };
+        let other = |name: &str| self.namespace.is_some_and(|namespace| namespace != name);
+        namespaces.into_iter().any(other) || RepoType::ALL.iter().any(other_repo)
+    }
+}
+
+/// Whatever stands between the two, at every place.
+fn after<'a>(text: &'a str, before: &str, end: char) -> impl Iterator<Item = &'a str> {
+    let rests = text.match_indices(before).map(|(at, _)| at + before.len()).collect::<Vec<_>>();
+    rests.into_iter().filter_map(move |at| text.get(at..)?.split(end).next())
+}
+
+/// Whether the address that an answer gives is another repository's; where there is none, it is no other's.
+pub fn addresses_another(answer: &Answer, repo: &RepoName) -> bool {
+    let url = json(answer).and_then(|body| Some(body.get("url")?.as_str()?.to_owned()));
+    url.is_some_and(|url| url.contains('/') && !url.trim_end_matches('/').ends_with(&format!("/{repo}")))
 }
 
 words! {
@@ -309,7 +347,9 @@ mod tests {
         let header =
             Answer { content_type: "text/plain".into(), error_message: Some("x".into()), ..said(403, "x") };
         assert_eq!(envelope(&header).as_deref(), Some("x"));
-        for body in [r#"{"error":"no","error":"yes"}"#, r#"{"error":"no","of":[{"a":1,"a":2}]}"#, r#"{"error":"n"#] {
+        for body in
+            [r#"{"error":"no","error":"yes"}"#, r#"{"error":"no","of":[{"a":1,"a":2}]}"#, r#"{"error":"n"#]
+        {
             let twice = Answer { error_message: Some("no".into()), ..said(403, body) };
             assert_eq!(envelope(&twice), None, "{body}");
         }
@@ -365,6 +405,47 @@ mod tests {
         let unheard = ["quantum".to_owned()];
         assert_eq!(refusal("something new", &unheard), Refusal::Denied(DenyReason::Other));
         assert_eq!(refusal("Access to this resource is disabled.", none), Refusal::Disabled);
+    }
+
+    #[test]
+    fn a_refusal_that_names_another_is_about_another() {
+        let repo: RepoName = "acme/gated".parse().expect("a name");
+        let acme = Object { namespace: Some("acme"), repo: None };
+        let gated = Object { repo: Some((RepoType::Model, &repo)), ..acme };
+        let create =
+            |name| format!("You don't have the rights to create a model under the namespace \"{name}\"");
+        let may = |name| {
+            format!(
+                "You don't have the required permissions to complete this action on namespace {name}, missing permissions: job.write."
+            )
+        };
+        let access = |name| {
+            format!(
+                "Access to {name} is restricted and you are not in the authorized list. Visit https://huggingface.co/x to ask for access."
+            )
+        };
+        let pending =
+            |name| format!("Your request to access {name} is awaiting a review from the repo authors.");
+        for (text, object, another) in [
+            (create("acme"), acme, false),
+            (create("Acme"), acme, true),
+            (create("acme-labs"), acme, true),
+            (create("other"), Object { namespace: None, repo: None }, false),
+            (may("acme"), acme, false),
+            (may("acme.labs"), acme, true),
+            (format!("{} {}", may("acme"), may("bob")), acme, true),
+            (access("model acme/gated"), gated, false),
+            (access("model acme/Gated"), gated, true),
+            (access("dataset acme/gated"), gated, true),
+            (access("model acme/gated"), acme, true),
+            (pending("model acme/gated"), gated, false),
+            (pending("model other/gated"), gated, true),
+            ("You don't have the rights to create a model under this namespace".to_owned(), acme, false),
+            ("Access to this resource is disabled.".to_owned(), gated, false),
+            ("You have read access but not the required permissions".to_owned(), gated, false),
+        ] {
+            assert_eq!(object.is_not_in(&text), another, "{text} {object:?}");
+        }
     }
 
     #[test]

@@ -12,7 +12,8 @@ use crate::exchange::{Answer, Failure};
 use crate::intent::DeleteOutcome;
 
 use super::answers::{
-    Refusal, envelope, is_action_cap, json, of_failure, of_status, refusal, repo_not_found, unreadable,
+    Object, Refusal, addresses_another, envelope, is_action_cap, json, of_failure, of_status, refusal,
+    repo_not_found, unreadable,
 };
 
 /// What the answer to a creation says.
@@ -47,6 +48,8 @@ words! {
         Cap = "cap",
         /// The request window.
         Window = "window",
+        /// A refusal or a conflict that names another namespace or repository: it says nothing of ours.
+        Another = "another",
         Refused = "refused",
         Disabled = "disabled",
         TokenInvalid = "token-invalid",
@@ -93,7 +96,12 @@ pub fn create_row(
         Ok(answer) => answer,
     };
     let text = envelope(answer);
+    let repo = RepoName { namespace: namespace.to_owned(), name: wanted.to_owned() };
+    let object = Object { namespace: Some(namespace), repo: None };
+    let another = (CreateRow::Another, CreateHeard::Ambiguous(UnknownReason::Unrecognized));
     match (answer.status, text) {
+        (403, Some(text)) if object.is_not_in(&text) => another,
+        (400 | 409, _) if addresses_another(answer, &repo) => another,
         (200..=299, _) => match created_id(answer, namespace, wanted) {
             Some(id) => (CreateRow::Granted, CreateHeard::Created { id }),
             None => (CreateRow::OddSuccess, CreateHeard::Ambiguous(UnknownReason::Unrecognized)),
@@ -136,7 +144,10 @@ fn created_id(answer: &Answer, namespace: &str, wanted: &str) -> Option<String> 
     let name = body.get("name").and_then(Value::as_str)?;
     let full = format!("{namespace}/{wanted}");
     let id = body.get("id").and_then(Value::as_str)?;
+    let repo = RepoName { namespace: namespace.to_owned(), name: wanted.to_owned() };
     (name == wanted || name == full).then_some(())?;
+    // A bare name is one in any namespace.
+    (!addresses_another(answer, &repo)).then_some(())?;
     is_object_id(id).then(|| id.to_owned())
 }
 

@@ -23,11 +23,11 @@ fn heard(outcome: &Result<Answer, Failure>) -> CreateHeard {
 }
 
 fn auth_check(outcome: &Result<Answer, Failure>) -> Access {
-    row_of(Permission::RepoWrite).expect("a row").read(outcome, of("acme"), &[])
+    row_of(Permission::RepoWrite).expect("a row").read(outcome, by_bob("acme"), &[])
 }
 
 /// The organization as a whole, by bob.
-fn of(organization: &str) -> Asked<'_> {
+fn by_bob(organization: &str) -> Asked<'_> {
     Asked { organization, target: &Target::Whole, user: Some("bob") }
 }
 
@@ -68,6 +68,39 @@ fn every_answer_to_a_creation() {
         ),
         ("captive portal", said(200, "text/html", "<html>"), Ambiguous(Unrecognized)),
         ("refused", json_said(403, NAMESPACE_TEXT), CreateHeard::Refused(Access::Denied(DenyReason::Scope))),
+        (
+            "refused in another namespace",
+            json_said(403, &NAMESPACE_TEXT.replace("acme", "acme-labs")),
+            Ambiguous(Unrecognized),
+        ),
+        (
+            "refused in another case",
+            json_said(403, &NAMESPACE_TEXT.replace("acme", "ACME")),
+            Ambiguous(Unrecognized),
+        ),
+        (
+            "refused, as it was said of old",
+            json_said(403, r#"{"error":"You don't have the rights to create a model under this namespace"}"#),
+            CreateHeard::Refused(Access::Denied(DenyReason::Scope)),
+        ),
+        (
+            "made elsewhere",
+            json_said(200, &format!(r#"{{"url":"https://hub/other/canary","name":"canary","id":"{ID}"}}"#)),
+            Ambiguous(Unrecognized),
+        ),
+        (
+            "taken elsewhere",
+            json_said(
+                409,
+                r#"{"error":"You already created this model repo","url":"https://hub/other/canary"}"#,
+            ),
+            Ambiguous(Unrecognized),
+        ),
+        (
+            "taken, of an address of its own kind",
+            json_said(409, r#"{"error":"You already created it","url":"https://hub/datasets/acme/canary"}"#),
+            Ambiguous(Conflict),
+        ),
         (
             "new refusal",
             json_said(403, r#"{"error":"new"}"#),
@@ -145,11 +178,7 @@ fn every_answer_to_an_auth_check() {
         ("portal", said(200, "text/html", "OK"), unknown(Unrecognized)),
         ("error in 200", json_said(200, r#"{"error":"no"}"#), unknown(Unrecognized)),
         ("another shape", json_said(200, r#"{"hello":1}"#), unknown(Unrecognized)),
-        (
-            "guard twice",
-            json_said(403, &guard.replace('{', r#"{"error":"x","#)),
-            unknown(Unrecognized),
-        ),
+        ("guard twice", json_said(403, &guard.replace('{', r#"{"error":"x","#)), unknown(Unrecognized)),
         ("a list", json_said(200, "[]"), unknown(Unrecognized)),
         ("guard", json_said(403, guard), denied(DenyReason::Scope)),
         ("edge", said(403, "text/html", "no"), unknown(Unrecognized)),
@@ -190,7 +219,24 @@ fn every_answer_to_a_creation_on_what_exists() {
             json_said(409, r#"{"error":"No","url":"https://hub/acme/known"}"#),
             Ok(Access::Allowed),
         ),
-        ("another's", json_said(409, r#"{"error":"No","url":"https://hub/acme/other"}"#), conflict()),
+        (
+            "another's",
+            json_said(409, r#"{"error":"No","url":"https://hub/acme/other"}"#),
+            unknown(UnknownReason::Unrecognized),
+        ),
+        (
+            "another's, in known words",
+            json_said(
+                409,
+                r#"{"error":"You already created this model repo","url":"https://hub/other/known"}"#,
+            ),
+            unknown(UnknownReason::Unrecognized),
+        ),
+        (
+            "refused in another namespace",
+            json_said(403, &NAMESPACE_TEXT.replace("acme", "other")),
+            unknown(UnknownReason::Unrecognized),
+        ),
         ("lock", json_said(409, lock), conflict()),
         ("odd", json_said(409, r#"{"error":"No"}"#), conflict()),
         ("page", said(409, "text/html", "already exists"), conflict()),
@@ -233,10 +279,11 @@ fn every_probe_grants_its_own_shape_and_no_other() {
     for (body, of) in &shapes {
         for row in &rows {
             let wanted = of.contains(&row.permission);
-            let found = row.read(&json_said(200, body), of("acme"), &[]);
+            let found = row.read(&json_said(200, body), by_bob("acme"), &[]);
             assert_eq!(found == Access::Allowed, wanted, "{} and {body}", row.permission);
         }
     }
+    let unrecognized = Access::Undetermined(UnknownReason::Unrecognized);
     for row in &rows {
         let hidden = Answer {
             status: 404,
@@ -246,24 +293,32 @@ fn every_probe_grants_its_own_shape_and_no_other() {
             ..Answer::default()
         };
         let about_repo = matches!(row.permission, Permission::RepoRead | Permission::RepoWrite);
-        let found = row.read(&Ok(hidden), of("acme"), &[]);
+        let found = row.read(&Ok(hidden), by_bob("acme"), &[]);
         assert_eq!(found == Access::Denied(DenyReason::Hidden), about_repo, "{}", row.permission);
-        let missing = r#"{"error":"You don't have the required permissions to complete this action on namespace acme, missing permissions: job.write."}"#;
-        assert_eq!(row.read(&json_said(403, missing), of("acme"), &[]), Access::Denied(DenyReason::Scope));
+        let own = if row.permission.as_str().starts_with("user.") { "bob" } else { "acme" };
+        let missing = format!(
+            r#"{{"error":"You don't have the required permissions to complete this action on namespace {own}, missing permissions: job.write."}}"#
+        );
+        assert_eq!(
+            row.read(&json_said(403, &missing), by_bob("acme"), &[]),
+            Access::Denied(DenyReason::Scope)
+        );
+        let elsewhere = missing.replace(own, "other");
+        assert_eq!(row.read(&json_said(403, &elsewhere), by_bob("acme"), &[]), unrecognized, "{elsewhere}");
         for body in ["<html>", "{}", r#"{"error":"x"}"#, "null", "17", "[17]", ""] {
-            assert_ne!(row.read(&json_said(200, body), of("acme"), &[]), Access::Allowed, "{body}");
+            assert_ne!(row.read(&json_said(200, body), by_bob("acme"), &[]), Access::Allowed, "{body}");
         }
         let limited =
             r#"{"namespace":{"name":"acme"},"user":{"name":"bob"},"patternRestrictions":["gpt2-*"]}"#;
         let endpoint = row.permission.as_str().starts_with("endpoint.");
-        assert_eq!(row.read(&json_said(207, limited), of("acme"), &[]) == Access::Allowed, endpoint);
-        assert_ne!(row.read(&json_said(207, place), of("acme"), &[]), Access::Allowed);
-        for other in [of("other"), of("Acme"), Asked { user: Some("Bob"), ..of("acme") }] {
+        assert_eq!(row.read(&json_said(207, limited), by_bob("acme"), &[]) == Access::Allowed, endpoint);
+        assert_ne!(row.read(&json_said(207, place), by_bob("acme"), &[]), Access::Allowed);
+        for other in [by_bob("other"), by_bob("Acme"), Asked { user: Some("Bob"), ..by_bob("acme") }] {
             assert_ne!(row.read(&json_said(200, place), other, &[]), Access::Allowed, "{other:?}");
         }
-        let unknown_user = Asked { user: None, ..of("acme") };
+        let unknown_user = Asked { user: None, ..by_bob("acme") };
         let found = row.read(&json_said(200, place), unknown_user, &[]);
-        assert_eq!(found, row.read(&json_said(200, place), of("acme"), &[]), "whose it is is not known");
+        assert_eq!(found, row.read(&json_said(200, place), by_bob("acme"), &[]), "whose it is is not known");
     }
 }
 

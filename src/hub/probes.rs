@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::access::{Access, DenyReason, Permission, RepoName, RepoType, Target, UnknownReason, words};
 use crate::exchange::{Answer, Credential, Failure, Request};
 
-use super::answers::{Refusal, envelope, json, of_failure, of_status, refusal, repo_not_found};
+use super::answers::{Object, Refusal, envelope, json, of_failure, of_status, refusal, repo_not_found};
 use super::routes;
 
 /// One read-only probe.
@@ -144,6 +144,7 @@ impl Row {
             Ok(answer) => answer,
         };
         let about_repo = matches!(self.ask, Ask::Repo(_));
+        let object = self.object(asked);
         // An organization's restrictions are no reason why the user's own settings are closed.
         let restrictions = if matches!(self.ask, Ask::User(_)) { &[] } else { restrictions };
         match (answer.status, envelope(answer)) {
@@ -152,6 +153,9 @@ impl Row {
             }
             (200..=299, None) if (self.granted)(answer) => (ProbeRow::Granted, Access::Allowed),
             (200..=299, _) => (ProbeRow::OddSuccess, unknown(UnknownReason::Unrecognized)),
+            (403, Some(text)) if object.is_not_in(&text) => {
+                (ProbeRow::Another, unknown(UnknownReason::Unrecognized))
+            }
             (403, Some(text)) => match refusal(&text, restrictions) {
                 Refusal::Denied(why) => (ProbeRow::Refused, Access::Denied(why)),
                 Refusal::Disabled => (ProbeRow::Disabled, unknown(UnknownReason::TargetMissing)),
@@ -160,6 +164,17 @@ impl Row {
                 (ProbeRow::Hidden, Access::Denied(DenyReason::Hidden))
             }
             _ => (ProbeRow::Status, unknown(of_status(answer))),
+        }
+    }
+
+    /// What a refusal of this question names, if it names anything.
+    fn object<'a>(&self, asked: Asked<'a>) -> Object<'a> {
+        match (self.ask, asked.target) {
+            (Ask::Repo(_), Target::Repo { kind, repo }) => {
+                Object { namespace: Some(&repo.namespace), repo: Some((*kind, repo)) }
+            }
+            (Ask::User(_), _) => Object { namespace: asked.user, repo: None },
+            _ => Object { namespace: Some(asked.organization), repo: None },
         }
     }
 }

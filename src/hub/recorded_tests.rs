@@ -60,6 +60,7 @@ const ON_BELIEF: &[&str] = &[
     "refusal: restricted",
     "repo-group: untold",
     "repo.create-sentinel: odd-conflict",
+    "repo.create: another",
     "repo.create: disabled",
     "repo.create: group-missing",
     "repo.create: not-found",
@@ -68,6 +69,7 @@ const ON_BELIEF: &[&str] = &[
     "repo.delete: odd-success",
     "repo.delete: redirected",
     "repo.delete: refused",
+    "repo.read: another",
     "repo.read: odd-success",
     "repo.write: odd-success",
     "repo.write: refused",
@@ -76,6 +78,7 @@ const ON_BELIEF: &[&str] = &[
     "tokens: odd",
     "tokens: read",
     "tokens: status",
+    "user.billing: another",
     "user.billing: refused",
     "user.webhooks: refused",
     "whoami: odd-success",
@@ -104,7 +107,7 @@ async fn faults(texts: &[(String, String)]) -> (Vec<String>, Vec<Entry>) {
     }
     let entries = heard(files).await;
     for Entry { path, file, outcome } in &entries {
-        match read(&file.question, outcome, &file.restrictions) {
+        match read(&file.question, outcome, file.asked.as_deref(), &file.restrictions) {
             None => faults.push(format!("{path}: the question cannot be asked of it")),
             Some((row, _)) if row != file.row => {
                 faults.push(format!("{path}: the row that decides is {row}"))
@@ -309,6 +312,18 @@ async fn every_planted_defect_is_named() {
             "the row that decides is status",
         ),
         ("limits/window", "r=0", "r=1", "the row that decides is cap-by-window"),
+        (
+            "repo.create/refused-namespace",
+            "asked: mcp-tool-shop-org\n",
+            "",
+            "the row that decides is another",
+        ),
+        (
+            "repo.read/refused-gated",
+            "asked: acme/gated",
+            "asked: acme/other",
+            "the row that decides is another",
+        ),
         ("envelope/errors", "X-Amz-Cf-Id: cf-1", "X-Amz-Id: cf-1", "it means"),
     ];
     for (name, from, to, fault) in planted {

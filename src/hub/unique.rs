@@ -89,7 +89,10 @@ mod tests {
             assert!(serde_json::from_str::<Value>(text).is_ok(), "{text} is JSON");
             assert_eq!(read(text), None, "{text}");
         }
-        assert_eq!(read(r#"{"a":{"a":1},"b":[{"a":1},{"a":2}]}"#).map(|v| v["b"][1]["a"].clone()), Some(2.into()));
+        assert_eq!(
+            read(r#"{"a":{"a":1},"b":[{"a":1},{"a":2}]}"#).map(|v| v["b"][1]["a"].clone()),
+            Some(2.into())
+        );
         assert_eq!(read("NaN"), None);
         assert_eq!(read(&"[".repeat(10_000)), None);
     }

@@ -286,7 +286,8 @@ mod tests {
 
     #[test]
     fn who_is_called_what_nobody_is_called_is_not_understood() {
-        let named = |name: &str| read(&said(200, &serde_json::json!({ "name": name, "id": "42" }).to_string()));
+        let named =
+            |name: &str| read(&said(200, &serde_json::json!({ "name": name, "id": "42" }).to_string()));
         for name in ["", "bob\n", "bob\u{7f}", "\u{9b}0m", &"b".repeat(97)] {
             assert_eq!(named(name), Heard::Unclear(UnknownReason::Unrecognized), "{name:?}");
         }

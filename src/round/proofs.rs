@@ -199,7 +199,8 @@ mod tests {
     use super::*;
 
     fn judged(status: u16, content_type: &str, body: &str) -> Proof {
-        let answer = Answer { status, content_type: content_type.into(), body: body.into(), ..Answer::default() };
+        let answer =
+            Answer { status, content_type: content_type.into(), body: body.into(), ..Answer::default() };
         ProofKey::Closed(Permission::OrgMembers, "acme".to_owned()).judge(&Ok(answer))
     }
 

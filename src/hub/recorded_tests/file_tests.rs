@@ -44,6 +44,8 @@ pub(super) struct File {
     pub(super) ours: Option<String>,
     pub(super) question: String,
     pub(super) row: String,
+    /// What was asked about, where it is not what the README says.
+    pub(super) asked: Option<String>,
     pub(super) status: Option<u16>,
     #[serde(default)]
     pub(super) headers: BTreeMap<String, String>,

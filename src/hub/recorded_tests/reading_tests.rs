@@ -12,7 +12,7 @@ use crate::hub::answers::{
 use crate::hub::classify::{self, CreateHeard, CreateRow, DeleteRow, SentinelRow};
 use crate::hub::control::{ControlWalk, Plan};
 use crate::hub::inventory::{Entry, InventoryWalk, Unread};
-use crate::hub::probes::{Asked, ProbeRow, row_of};
+use crate::hub::probes::{Ask, Asked, ProbeRow, Row, row_of};
 use crate::hub::readings::{
     self, AnonymousRow, DescriptionRow, ListedRow, ListingRow, LookRow, OverviewRow, TellingRow,
 };
@@ -81,11 +81,13 @@ pub(super) fn rows(question: &str) -> Option<Vec<&'static str>> {
 pub(super) fn read(
     question: &str,
     outcome: &Outcome,
+    asked: Option<&str>,
     restrictions: &[String],
 ) -> Option<(&'static str, Means)> {
     let (row, means) = match question {
         "repo.create" => {
-            let (row, heard) = classify::create_row(outcome, "acme", "canary", restrictions);
+            let namespace = asked.unwrap_or("acme");
+            let (row, heard) = classify::create_row(outcome, namespace, "canary", restrictions);
             let reading = match heard {
                 CreateHeard::Created { .. } => "created",
                 CreateHeard::Refused(_) => "nothing-created",
@@ -110,14 +112,35 @@ pub(super) fn read(
         "description" | "listed" | "commits" => (of_visit(question, outcome), visited(question, outcome)),
         "tokens" | "accounts" | "account" => of_inventory(question, outcome),
         permission if rows(permission)? == rows("repo.read")? => {
-            let asked = Asked { organization: "acme", target: &Target::Whole, user: Some("bob") };
-            let (row, access) = row_of(permission.parse().ok()?)?.read_row(outcome, asked, restrictions);
-            (row.as_str(), of(access))
+            let (row, access) = probed(row_of(permission.parse().ok()?)?, outcome, asked, restrictions);
+            (row, of(access))
         }
         control => (of_control(control, outcome), controlled(control, outcome)),
     };
     let request_id = outcome.as_ref().ok().and_then(|answer| answer.request_id.clone());
     Some((row, Means { request_id, ..means }))
+}
+
+fn probed(
+    row: &Row,
+    outcome: &Outcome,
+    asked: Option<&str>,
+    restrictions: &[String],
+) -> (&'static str, Access) {
+    let (mut organization, mut user, mut about) = ("acme", "bob", repo("private"));
+    match (row.ask, asked) {
+        (_, None) => {}
+        (Ask::Repo(_), Some(name)) => about = name.parse().expect("a repository's name"),
+        (Ask::Organization(_), Some(name)) => organization = name,
+        (Ask::User(_), Some(name)) => user = name,
+    }
+    let target = match row.ask {
+        Ask::Repo(_) => Target::Repo { kind: RepoType::Model, repo: about },
+        Ask::Organization(_) | Ask::User(_) => Target::Whole,
+    };
+    let asked = Asked { organization, target: &target, user: Some(user) };
+    let (row, access) = row.read_row(outcome, asked, restrictions);
+    (row.as_str(), access)
 }
 
 fn repo(name: &str) -> RepoName {
