@@ -68,12 +68,12 @@ pub const ROWS: &[Row] = &[
     row(Permission::OrgMembers, Ask::Organization(routes::members), |a| lists(a, "user"), Control::Closed, "OpenAPI"),
     row(Permission::OrgRepositories, Ask::Organization(routes::repositories), |a| lists(a, "visibility"), Control::Round, "OpenAPI"),
     row(Permission::OrgAuditLog, Ask::Organization(routes::audit_log), |a| lists(a, "type"), Control::Round, "OpenAPI"),
-    row(Permission::OrgBilling, Ask::Organization(routes::billing), |a| describes(a, "usage"), Control::Round, "OpenAPI"),
+    row(Permission::OrgBilling, Ask::Organization(routes::billing), |a| describes(a, "usage", Value::is_object), Control::Round, "OpenAPI"),
     row(Permission::OrgServiceAccounts, Ask::Organization(routes::service_accounts), |a| lists(a, "user"), Control::Round, "OpenAPI"),
-    row(Permission::OrgNetworkSecurity, Ask::Organization(routes::network_security), |a| describes(a, "enforceIpRestriction"), Control::Round, "OpenAPI"),
+    row(Permission::OrgNetworkSecurity, Ask::Organization(routes::network_security), |a| describes(a, "enforceIpRestriction", Value::is_boolean), Control::Round, "OpenAPI"),
     row(Permission::OrgResourceGroups, Ask::Organization(routes::resource_groups), |a| lists(a, "id"), Control::Round, "OpenAPI"),
     row(Permission::UserWebhooks, Ask::User(routes::webhooks), |a| lists(a, "id"), Control::Round, "OpenAPI"),
-    row(Permission::UserBilling, Ask::User(routes::user_billing), |a| describes(a, "usage"), Control::Round, "OpenAPI"),
+    row(Permission::UserBilling, Ask::User(routes::user_billing), |a| describes(a, "usage", Value::is_object), Control::Round, "OpenAPI"),
 ];
 
 const fn row(
@@ -205,10 +205,10 @@ fn names_another(answer: &Answer, asked: Asked<'_>) -> bool {
     differs("namespace", asked.organization) || asked.user.is_some_and(|user| differs("user", user))
 }
 
-/// A list of objects of which each has this field; an empty list is one, too.
+/// A list of objects of which each has this field, a text in all of them; an empty list is one, too.
 fn lists(answer: &Answer, field: &str) -> bool {
     match json(answer) {
-        Some(Value::Array(items)) => items.iter().all(|item| item.get(field).is_some()),
+        Some(Value::Array(items)) => items.iter().all(|item| item.get(field).is_some_and(Value::is_string)),
         _ => false,
     }
 }
@@ -217,12 +217,12 @@ fn lists(answer: &Answer, field: &str) -> bool {
 /// public list has none is UNCONFIRMED).
 pub fn shows_roles(outcome: &Result<Answer, Failure>) -> bool {
     let body = outcome.as_ref().ok().and_then(json);
-    matches!(body, Some(Value::Array(items)) if items.iter().any(|item| item.get("role").is_some()))
+    matches!(body, Some(Value::Array(items)) if items.iter().any(|item| item.get("role").is_some_and(Value::is_string)))
 }
 
-/// An object with this field.
-fn describes(answer: &Answer, field: &str) -> bool {
-    json(answer).is_some_and(|body| body.get(field).is_some())
+/// An object with this field, of the documented kind: what is null describes nothing.
+fn describes(answer: &Answer, field: &str, fits: fn(&Value) -> bool) -> bool {
+    json(answer).is_some_and(|body| body.get(field).is_some_and(fits))
 }
 
 #[cfg(test)]

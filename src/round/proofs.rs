@@ -220,6 +220,8 @@ mod tests {
             (200, json, "[]", Proof::Partly),
             (200, json, r#"[{"user":"alice","role":"admin"}]"#, not),
             (200, json, r#"["OK"]"#, not),
+            (200, json, r#"[{"user":null}]"#, not),
+            (200, json, r#"[{"user":"alice","role":null}]"#, Proof::Partly),
             (200, json, r#"{"user":"alice"}"#, not),
             (503, json, "{}", Proof::Not(UnknownReason::HubError)),
         ] {
