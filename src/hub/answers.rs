@@ -19,6 +19,16 @@ pub fn json(answer: &Answer) -> Option<Value> {
     unique.map(|Unique(body)| body)
 }
 
+/// The JSON object of an answer that describes something: one that also tells of an error describes nothing.
+pub fn described(answer: &Answer) -> Option<Value> {
+    json(answer).filter(|body| body.is_object() && tells_no_error(body))
+}
+
+/// Whether neither of the two fields in which the Hub tells of errors is there.
+fn tells_no_error(body: &Value) -> bool {
+    body.get("error").is_none() && body.get("errors").is_none()
+}
+
 fn says_json(answer: &Answer) -> bool {
     answer.content_type == "application/json" || answer.content_type.ends_with("+json")
 }

@@ -12,8 +12,8 @@ use crate::exchange::{Answer, Failure};
 use crate::intent::DeleteOutcome;
 
 use super::answers::{
-    Object, Refusal, addresses_another, envelope, is_action_cap, json, of_failure, of_status, refusal,
-    repo_not_found, unreadable,
+    Object, Refusal, addresses_another, described, envelope, is_action_cap, json, of_failure, of_status,
+    refusal, repo_not_found, unreadable,
 };
 
 /// What the answer to a creation says.
@@ -137,10 +137,7 @@ const LOCKED: &str = "another conflicting operation is in progress";
 /// The id in the answer of a creation, if the answer has the documented shape and names what was asked for. The
 /// name may or may not carry the namespace.
 fn created_id(answer: &Answer, namespace: &str, wanted: &str) -> Option<String> {
-    let body = json(answer)?;
-    if body.get("error").is_some() {
-        return None;
-    }
+    let body = described(answer)?;
     let name = body.get("name").and_then(Value::as_str)?;
     let full = format!("{namespace}/{wanted}");
     let id = body.get("id").and_then(Value::as_str)?;
@@ -233,7 +230,7 @@ pub fn delete(outcome: &Result<Answer, Failure>) -> (DeleteRow, DeleteOutcome) {
         Ok(answer) => answer,
     };
     match (answer.status, envelope(answer)) {
-        (200..=299, None) if answer.content_type != "text/html" && !unreadable(answer) => {
+        (200..=299, None) if answer.content_type != "text/html" && !unreadable(answer) && !errs(answer) => {
             (DeleteRow::Acknowledged, DeleteOutcome::Acknowledged)
         }
         (200..=299, _) => (DeleteRow::OddSuccess, DeleteOutcome::Lost),
@@ -243,6 +240,11 @@ pub fn delete(outcome: &Result<Answer, Failure>) -> (DeleteRow, DeleteOutcome) {
         (401, Some(_)) => (DeleteRow::Unauthenticated, DeleteOutcome::Unauthenticated),
         _ => (DeleteRow::Odd, DeleteOutcome::Lost),
     }
+}
+
+/// Whether the body is an object that tells of an error in a form that is not the Hub's.
+fn errs(answer: &Answer) -> bool {
+    json(answer).is_some_and(|body| body.is_object()) && described(answer).is_none()
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::exchange::{Answer, Credential, Exchange, Failure, Request};
 use crate::moment::Timestamp;
 
-use super::answers::json;
+use super::answers::{described, json};
 use super::classify::is_object_id;
 use super::routes;
 
@@ -194,7 +194,7 @@ impl InventoryWalk {
     }
 
     fn tokens_of_account(&self, at: usize, exchange: &Exchange) -> Result<Vec<Entry>, Unread> {
-        let body = json(good(exchange)?).ok_or(Unread::Odd)?;
+        let body = described(good(exchange)?).ok_or(Unread::Odd)?;
         let user = self.accounts.get(at).map(|(_, user)| user.as_str());
         if body.get("user").and_then(Value::as_str) != user {
             return Err(Unread::Odd);
@@ -225,8 +225,10 @@ fn good(exchange: &Exchange) -> Result<&Answer, Unread> {
 /// One page of a list: an array, or an object that holds one under `name`. One item that is not understood spoils
 /// it all, because it may be any.
 fn page_of<T>(exchange: &Exchange, name: &str, read: impl Fn(&Value) -> Option<T>) -> Result<Vec<T>, Unread> {
-    let body = json(good(exchange)?).ok_or(Unread::Odd)?;
-    let items = body.as_array().or_else(|| body.get(name)?.as_array()).ok_or(Unread::Odd)?;
+    let answer = good(exchange)?;
+    let held = || described(answer)?.get_mut(name).map(Value::take);
+    let body = json(answer).filter(Value::is_array).or_else(held).ok_or(Unread::Odd)?;
+    let items = body.as_array().ok_or(Unread::Odd)?;
     items.iter().map(read).collect::<Option<Vec<_>>>().ok_or(Unread::Odd)
 }
 

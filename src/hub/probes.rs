@@ -9,7 +9,9 @@ use serde_json::Value;
 use crate::access::{Access, DenyReason, Permission, RepoName, RepoType, Target, UnknownReason, words};
 use crate::exchange::{Answer, Credential, Failure, Request};
 
-use super::answers::{Object, Refusal, envelope, json, of_failure, of_status, refusal, repo_not_found};
+use super::answers::{
+    Object, Refusal, described, envelope, json, of_failure, of_status, refusal, repo_not_found,
+};
 use super::routes;
 
 /// One read-only probe.
@@ -189,7 +191,7 @@ fn says_ok(answer: &Answer) -> bool {
 /// `{namespace: {name}, user: {name}}`; with status 207, which only endpoints have, also the patterns to which the
 /// token is limited.
 fn names_place(answer: &Answer) -> bool {
-    let Some(body) = json(answer) else { return false };
+    let Some(body) = described(answer) else { return false };
     let named = |field: &str| body.get(field).and_then(|of| of.get("name")).is_some_and(Value::is_string);
     let limited = body.get("patternRestrictions").is_some_and(Value::is_array);
     named("namespace") && named("user") && (answer.status != 207 || limited)
@@ -222,7 +224,7 @@ pub fn shows_roles(outcome: &Result<Answer, Failure>) -> bool {
 
 /// An object with this field, of the documented kind: what is null describes nothing.
 fn describes(answer: &Answer, field: &str, fits: fn(&Value) -> bool) -> bool {
-    json(answer).is_some_and(|body| body.get(field).is_some_and(fits))
+    described(answer).is_some_and(|body| body.get(field).is_some_and(fits))
 }
 
 #[cfg(test)]

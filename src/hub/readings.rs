@@ -10,7 +10,7 @@ use crate::access::{RepoName, RepoType, words};
 use crate::exchange::{Answer, Failure};
 use crate::moment::Timestamp;
 
-use super::answers::{closed, json, repo_not_found};
+use super::answers::{closed, described, json, repo_not_found};
 use super::classify::is_object_id;
 use super::visit::Identity;
 
@@ -20,12 +20,17 @@ fn good(outcome: &Outcome) -> Option<&Answer> {
     outcome.as_ref().ok().filter(|answer| (200..300).contains(&answer.status))
 }
 
-/// The list that a successful answer is.
+/// The list that a successful answer is: of objects that all have an `id`, as the Hub's lists do. One item that is
+/// not so spoils it all, because it may be any.
 fn items(outcome: &Outcome) -> Option<Vec<Value>> {
     match good(outcome).and_then(json)? {
-        Value::Array(items) => Some(items),
+        Value::Array(items) if items.iter().all(|item| id_of(item).is_some()) => Some(items),
         _ => None,
     }
+}
+
+fn id_of(item: &Value) -> Option<&str> {
+    item.get("id").and_then(Value::as_str)
 }
 
 words! {
@@ -41,9 +46,8 @@ words! {
 
 /// The answer to the overview of `wanted`, with the name that it gives.
 pub fn overview(outcome: &Outcome, wanted: &str) -> (OverviewRow, Option<String>) {
-    let name = good(outcome).and_then(json).and_then(|body| {
-        body.get("error").is_none().then(|| body.get("name").and_then(Value::as_str).map(str::to_owned))?
-    });
+    let body = good(outcome).and_then(described);
+    let name = body.and_then(|body| body.get("name").and_then(Value::as_str).map(str::to_owned));
     match (name, outcome) {
         (Some(name), _) if name == wanted => (OverviewRow::Confirmed, Some(name)),
         (Some(name), _) if name.eq_ignore_ascii_case(wanted) => (OverviewRow::OtherCase, Some(name)),
@@ -95,9 +99,13 @@ words! {
 /// Whether the listing names the repository.
 pub fn listed(outcome: &Outcome, repo: &RepoName) -> ListedRow {
     let full = repo.to_string();
-    let named = |item: &Value| item.get("id").and_then(Value::as_str) == Some(&full);
+    let named = |item: &Value| id_of(item) == Some(&full);
+    let goes_on = good(outcome)
+        .is_some_and(|answer| answer.link.as_deref().is_some_and(|l| l.contains("rel=\"next\"")));
     match items(outcome) {
         Some(items) if items.iter().any(named) => ListedRow::Listed,
+        // What is not on this page may be on the next.
+        Some(_) if goes_on => ListedRow::Unclear,
         Some(_) => ListedRow::Missing,
         None => ListedRow::Unclear,
     }
@@ -110,9 +118,8 @@ words! {
 
 /// Whether the answer describes exactly this repository, and as a private one; or is the Hub's "not found".
 pub fn look(outcome: &Outcome, repo: &RepoName) -> LookRow {
-    let private = good(outcome).and_then(json).is_some_and(|body| {
-        body.get("id").and_then(Value::as_str) == Some(&repo.to_string())
-            && body.get("private") == Some(&Value::Bool(true))
+    let private = good(outcome).and_then(described).is_some_and(|body| {
+        id_of(&body) == Some(&repo.to_string()) && body.get("private") == Some(&Value::Bool(true))
     });
     match outcome {
         _ if private => LookRow::Private,
@@ -166,17 +173,22 @@ pub fn description(outcome: &Outcome) -> (DescriptionRow, Option<Identity>) {
 }
 
 fn identity(answer: &Answer) -> Option<Identity> {
-    let body = json(answer)?;
-    if !body.is_object() || body.get("error").is_some() {
+    let body = described(answer)?;
+    let text = |field: &str| body.get(field).and_then(Value::as_str).map(str::to_owned);
+    // What is there and of another kind than documented would pass for missing, and what is missing is not compared.
+    let lacks = |field: &str| body.get(field).is_none_or(Value::is_null);
+    let fits = |field: &str, is: fn(&Value) -> bool| lacks(field) || body.get(field).is_some_and(is);
+    if !["id", "_id", "author"].iter().all(|field| fits(field, Value::is_string))
+        || !fits("private", Value::is_boolean)
+    {
         return None;
     }
-    let text = |field: &str| body.get(field).and_then(Value::as_str).map(str::to_owned);
-    let files = body.get("siblings").and_then(Value::as_array).map(|siblings| {
-        siblings
-            .iter()
-            .filter_map(|s| s.get("rfilename").and_then(Value::as_str).map(str::to_owned))
-            .collect()
-    });
+    let name = |file: &Value| file.get("rfilename").and_then(Value::as_str).map(str::to_owned);
+    let files = match body.get("siblings") {
+        _ if lacks("siblings") => None,
+        Some(files) => Some(files.as_array()?.iter().map(name).collect::<Option<Vec<_>>>()?),
+        None => None,
+    };
     let identity = Identity {
         full_name: text("id"),
         id: text("_id"),
@@ -214,13 +226,13 @@ pub fn commits(outcome: &Outcome) -> (TellingRow, Option<(usize, Option<String>)
     }))
 }
 
-/// The organization's resource groups, by name and id.
+/// The organization's resource groups, by name and id: all of them, or untold.
 pub fn groups(outcome: &Outcome) -> (TellingRow, Option<Vec<(String, String)>>) {
     let group = |item: &Value| {
-        let id = item.get("id").and_then(Value::as_str).filter(|id| is_object_id(id))?;
+        let id = id_of(item).filter(|id| is_object_id(id))?;
         Some((item.get("name").and_then(Value::as_str)?.to_owned(), id.to_owned()))
     };
-    TellingRow::of(items(outcome).map(|items| items.iter().filter_map(group).collect()))
+    TellingRow::of(items(outcome).and_then(|items| items.iter().map(group).collect()))
 }
 
 /// The repositories of listed groups. Kinds of resource that are none of ours are left out.
@@ -239,6 +251,7 @@ pub fn grouped(outcome: &Outcome) -> Vec<(RepoType, RepoName, String)> {
 
 /// The id of the resource group that a repository is in.
 pub fn group_of(outcome: &Outcome) -> (TellingRow, Option<String>) {
-    let body = good(outcome).and_then(json);
-    TellingRow::of(body.and_then(|body| body.get("id").and_then(Value::as_str).map(str::to_owned)))
+    let body = good(outcome).and_then(described);
+    let id = body.as_ref().and_then(id_of).filter(|id| is_object_id(id));
+    TellingRow::of(id.map(str::to_owned))
 }

@@ -10,7 +10,7 @@ use crate::access::{UnknownReason, words};
 use crate::exchange::{Answer, Failure};
 use crate::moment::Timestamp;
 
-use super::answers::{json, of_failure, of_status};
+use super::answers::{described, of_failure, of_status};
 
 /// What a token declares.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -146,7 +146,7 @@ pub fn read_row(outcome: &Result<Answer, Failure>) -> (WhoamiRow, Heard) {
             why => (WhoamiRow::Status, Heard::Unclear(why)),
         };
     }
-    match json(answer).as_ref().and_then(declared) {
+    match described(answer).as_ref().and_then(declared) {
         Some(declared) => (WhoamiRow::Known, Heard::Known(Box::new(declared))),
         None => (WhoamiRow::OddSuccess, Heard::Unclear(UnknownReason::Unrecognized)),
     }
@@ -173,9 +173,6 @@ fn is_name(text: &str) -> bool {
 const NAME_LIMIT: usize = 96;
 
 fn declared(body: &Value) -> Option<Declared> {
-    if body.get("error").is_some() {
-        return None;
-    }
     let auth = body.get("auth").unwrap_or(&Value::Null);
     let token = auth.get("accessToken").unwrap_or(&Value::Null);
     let fine = token.get("fineGrained").unwrap_or(&Value::Null);

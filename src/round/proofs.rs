@@ -5,7 +5,7 @@
 
 use crate::access::{Access, Check, DenyReason, Permission, RepoName, RepoType, Target, UnknownReason};
 use crate::exchange::{Answer, Credential, Exchange, Failure, Request};
-use crate::hub::answers::{closed, json, of_failure, of_status, repo_not_found};
+use crate::hub::answers::{closed, described, of_failure, of_status, repo_not_found};
 use crate::hub::{probes, routes};
 use crate::moment::Moment;
 
@@ -68,7 +68,7 @@ pub(super) fn there(outcome: &Result<Answer, Failure>, wanted: &RepoName, anonym
     match outcome {
         Err(failure) => Proof::Not(of_failure(*failure)),
         Ok(answer) if (200..300).contains(&answer.status) => {
-            let id = json(answer).and_then(|body| Some(body.get("id")?.as_str()? == wanted.to_string()));
+            let id = described(answer).and_then(|body| Some(body.get("id")?.as_str()? == wanted.to_string()));
             match id {
                 Some(true) => Proof::Shown,
                 // Reading forgives another letter case, and a moved repository answers under its new name.
@@ -202,6 +202,22 @@ mod tests {
         let answer =
             Answer { status, content_type: content_type.into(), body: body.into(), ..Answer::default() };
         ProofKey::Closed(Permission::OrgMembers, "acme".to_owned()).judge(&Ok(answer))
+    }
+
+    #[test]
+    fn only_a_description_of_exactly_this_repository_shows_that_it_is_there() {
+        let repo: RepoName = "acme/x".parse().expect("a name");
+        for (body, proof) in [
+            (r#"{"id":"acme/x"}"#, Proof::Shown),
+            (r#"{"id":"acme/X"}"#, Proof::Not(UnknownReason::TargetMissing)),
+            (r#"{"error":"Internal Error","id":"acme/x"}"#, Proof::Not(UnknownReason::NoControl)),
+            (r#"{"id":"acme/y","id":"acme/x"}"#, Proof::Not(UnknownReason::NoControl)),
+            (r#"{"id":null}"#, Proof::Not(UnknownReason::NoControl)),
+        ] {
+            let (content_type, body) = ("application/json".to_owned(), body.to_owned());
+            let answer = Answer { status: 200, content_type, body, ..Answer::default() };
+            assert_eq!(there(&Ok(answer), &repo, false), proof);
+        }
     }
 
     #[test]

@@ -293,7 +293,7 @@ impl Hub {
                 }),
             ),
             ["commits", _] => {
-                let commit = json!({ "authors": [{ "user": repo.user }] });
+                let commit = json!({ "id": "c0ffee", "authors": [{ "user": repo.user }] });
                 said(200, &Value::Array(vec![commit; repo.commits]))
             }
             ["auth-check"] => said(200, &json!("OK")),
