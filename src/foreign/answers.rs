@@ -2,11 +2,11 @@
 //! Hub's own envelope on a status that refuses; nothing else is ever a verdict, and only what the Hub itself
 //! refused is over.
 
-use crate::access::{Access, DenyReason, Expected, RepoName, Verdict};
+use crate::access::{Access, DenyReason, Expected, RepoName, Target, Verdict};
 use crate::compare::compare;
 use crate::exchange::{Answer, Failure};
 use crate::hub::classify::{self, CreateHeard, CreateRow, DeleteRow};
-use crate::hub::probes::{self, ProbeRow};
+use crate::hub::probes::{self, Asked, ProbeRow};
 use crate::intent::DeleteOutcome;
 
 use super::wire::{self, in_envelope, is_success, object};
@@ -119,10 +119,11 @@ pub(super) fn delete(bytes: &[u8]) {
 }
 
 pub(super) fn probes(bytes: &[u8]) {
+    let asked = Asked { organization: NAMESPACE, target: &Target::Whole, user: None };
     for said in wire::read(bytes) {
         let outcome = said.outcome();
         for row in probes::ROWS {
-            let (decided, access) = row.read_row(&outcome, NAMESPACE, &said.restrictions);
+            let (decided, access) = row.read_row(&outcome, asked, &said.restrictions);
             hold_access(&outcome, access);
             let about_repo = row.permission.as_str().starts_with("repo.");
             assert!(about_repo || access != Access::Denied(DenyReason::Hidden), "{}", row.permission);

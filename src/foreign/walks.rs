@@ -59,9 +59,11 @@ pub(super) fn readings(bytes: &[u8]) {
             assert!(body.is_some() && repo.namespace == "acme" && repo != canary);
             assert!(repo.to_string().parse::<RepoName>().is_ok(), "{repo} is no name");
         }
-        let list = body.as_ref().and_then(|body| body.as_array());
+        let named = |item: &serde_json::Value| item.get("id").is_some_and(serde_json::Value::is_string);
+        let list = body.as_ref().and_then(|body| body.as_array()).filter(|list| list.iter().all(named));
         let listed = readings::listed(&outcome, &canary);
-        assert_eq!(listed == readings::ListedRow::Unclear, list.is_none());
+        // A list in which a key stands twice, or that tells of no names, is none.
+        assert!(list.is_some() || listed == readings::ListedRow::Unclear);
         if readings::look(&outcome, &canary) == readings::LookRow::Private {
             assert_eq!(text("id"), Some("acme/canary"));
         }
@@ -75,7 +77,7 @@ pub(super) fn readings(bytes: &[u8]) {
             assert_eq!((text("id"), text("_id")), (identity.full_name.as_deref(), identity.id.as_deref()));
         }
         let commits = readings::commits(&outcome).1;
-        assert_eq!(commits.as_ref().map(|(count, _)| *count), list.map(Vec::len));
+        assert!(commits.as_ref().is_none_or(|(count, _)| Some(*count) == list.map(Vec::len)));
         assert!(commits.is_none_or(|(count, author)| count == 1 || author.is_none()));
         let groups = readings::groups(&outcome).1.unwrap_or_default();
         assert!(groups.iter().all(|(_, id)| is_object_id(id)));
@@ -85,7 +87,8 @@ pub(super) fn readings(bytes: &[u8]) {
                 .iter()
                 .all(|(_, repo, id)| { is_object_id(id) && repo.to_string().parse::<RepoName>().is_ok() })
         );
-        assert_eq!(readings::group_of(&outcome).1.as_deref(), text("id"));
+        let group = readings::group_of(&outcome).1;
+        assert!(group.is_none() || group.as_deref() == text("id"));
         links(&said);
     }
 }
@@ -94,11 +97,8 @@ pub(super) fn readings(bytes: &[u8]) {
 fn links(said: &Said) {
     let Ok(Answer { link: Some(link), .. }) = said.outcome() else { return };
     let asked = routes::organization_tokens("acme", token("janitor"));
-    for request in [routes::next_page(&link, token("janitor")), routes::page_after(&link, &asked)] {
-        let Some(Request { path, .. }) = request else { continue };
-        assert!(path.starts_with("/api/") && link.contains(&path), "{path:?} of {link:?}");
-    }
     if let Some(Request { path, .. }) = routes::page_after(&link, &asked) {
+        assert!(path.starts_with("/api/") && link.contains(&path), "{path:?} of {link:?}");
         assert_eq!(path.split('?').next(), asked.path.split('?').next(), "another list");
     }
 }

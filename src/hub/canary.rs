@@ -222,6 +222,37 @@ pub fn clock_stepped(
     moved.then_some("the clock was set")
 }
 
+/// The journal was changed by somebody else: what it says of this canary proves nothing, so that nothing is deleted by
+/// it.
+pub fn distrusted(canary: &mut Canary) -> Option<Event> {
+    let open = canary.unfinished() && canary.state != CanaryState::Quarantined;
+    open.then(|| {
+        quarantine(
+            canary,
+            "the journal was changed by somebody else; look at it, delete it by hand and close it",
+        )
+    })
+}
+
+/// The journal is an old copy: what it says was true, and what happened since it does not know. A deletion may be in
+/// the air that is not in it.
+pub fn rewound(canary: &mut Canary, now: Timestamp) -> Option<Event> {
+    if !canary.unfinished() || canary.state == CanaryState::Quarantined {
+        return None;
+    }
+    canary.deletes.push(DeleteAttempt { at: now, by: Deleter::Probed, outcome: DeleteOutcome::Lost });
+    if canary.state == CanaryState::Created {
+        become_state(
+            canary,
+            CanaryState::DelUnknown,
+            "the journal is an old copy: its deletion may be in the air",
+        );
+    }
+    canary.absences.clear();
+    canary.next_at = Some(now);
+    Some("recovered: a deletion may have been sent since this copy of the journal")
+}
+
 /// After the answer to the POST, or after it was found that it never left.
 pub fn after_create(canary: &mut Canary, heard: &CreateHeard, now: Timestamp, rules: Rules) -> Event {
     match heard {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::access::{RepoName, RepoType, Severity, TokenName};
 use crate::exchange::{Credential, Exchange};
+use crate::hub::canary;
 use crate::hub::sweep::{self, Hit, Judged, SweepWalk, Swept};
 use crate::intent::Canary;
 use crate::moment::Moment;
@@ -72,6 +73,7 @@ impl Engine {
             return;
         };
         self.tell(true, told.clone());
+        self.hold_back(past, now);
         self.owe_sweeps(now);
         let changed = matches!(past, Past::Regressed { .. } | Past::Broken { .. });
         for organization in config.organizations.iter().filter(|_| changed) {
@@ -85,6 +87,22 @@ impl Engine {
             "{told}; what it knew of alerts and canaries begins anew, and nothing is created before a sweep for canaries is through"
         );
         self.set_finding(key, true, Severity::Warning, || detail, now.wall);
+    }
+
+    /// What a changed journal says of canaries is not acted on; what an old one says is not all there is.
+    fn hold_back(&mut self, past: &Past, now: Moment) {
+        let mut changed = Vec::new();
+        for (id, live) in &mut self.canaries {
+            let event = match past {
+                Past::Broken { .. } => canary::distrusted(&mut live.canary),
+                Past::Regressed { .. } => canary::rewound(&mut live.canary, now.wall),
+                Past::First | Past::Continued | Past::Emptied => None,
+            };
+            changed.extend(event.map(|event| (*id, event)));
+        }
+        for (id, event) in changed {
+            self.canary_changed(id, event, now);
+        }
     }
 
     fn owe_sweeps(&mut self, now: Moment) {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::access::RepoType;
+use crate::exchange::Verb;
 use crate::hub::names::{NONCE_BYTES, Signer};
 use crate::intent::CanaryState;
 use crate::report::{Finding, FindingKind};
@@ -172,4 +173,31 @@ fn a_person_may_have_everything_swept_and_it_ends() {
     life.run_until(S(3600), 5000);
     assert!(life.ended);
     assert!(!life.hub.repos.contains_key(&key) && life.posts.is_empty());
+}
+
+#[test]
+fn by_a_journal_that_was_changed_nothing_is_deleted_and_by_an_old_copy_not_before_the_horizon() {
+    let changed = Past::Broken { seq: 3, why: "x".to_owned() };
+    let old = Past::Regressed { known: 9, found: 3 };
+    for (past, deleted_after) in [(Past::Continued, Some(S(0))), (old, Some(S(60))), (changed, None)] {
+        let mut life = world(configured(PLAIN), SERVE, 1);
+        life.fate =
+            Box::new(|request, _| if request.verb == Verb::Delete { Fate::Unsent } else { Fate::Fine });
+        life.start();
+        serve_for(&mut life, 60);
+        life.crash();
+        life.fate = Box::new(|_, _| Fate::Fine);
+        life.kept.past = past.clone();
+        let begun = life.now;
+        life.start();
+        let until = begun + S(50);
+        life.run_until(until, 5000);
+        let early = deleted_after.is_some_and(|after| after < S(50));
+        assert_eq!(life.hub.left().is_empty(), early, "{past:?}");
+        let until = begun + S(900);
+        life.run_until(until, 20_000);
+        assert_eq!(life.hub.left().is_empty(), deleted_after.is_some(), "{past:?}");
+        let held = life.journal.values().any(|c| c.state == CanaryState::Quarantined);
+        assert_eq!(held, deleted_after.is_none(), "{past:?}");
+    }
 }
