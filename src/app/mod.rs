@@ -71,7 +71,8 @@ async fn open_store(config: &Config, mode: store::Mode) -> Result<Store, Fault> 
     Ok(Store::open(sqlite_path(config)?, mode, wall_now()).await?)
 }
 
-fn sqlite_path(config: &Config) -> Result<&Path, Fault> {
+/// Where the journal lies.
+pub fn sqlite_path(config: &Config) -> Result<&Path, Fault> {
     match &config.store {
         StorePlace::Sqlite(path) => Ok(path),
         StorePlace::Postgres(_) | StorePlace::PostgresUrl(_) => Err(Fault::Usage(
@@ -143,7 +144,9 @@ async fn ground(
     let began = Instant::now();
     let now = Moment { wall: wall_now(), mono: began.elapsed() };
     let engine = Engine::new(config.clone(), mode, signer.clone(), dice(), kept, now);
-    let outlet = Shown::new(config, signer, scrub, metrics, snapshot);
+    let mut outlet = Shown::new(config, signer, scrub, metrics, snapshot);
+    outlet.record_stands(&store);
+    outlet.tell_head();
     Ok(Ground { store: Arc::new(store), engine, outlet, prober, began })
 }
 

@@ -19,7 +19,7 @@ use crate::round::drive::{LoadedKeys, Outlet};
 use crate::round::{Grounds, Meter, Notice};
 use crate::secret::SecretFault;
 use crate::serve::{Latch, Readiness};
-use crate::store::StoreFault;
+use crate::store::{Head, Store, StoreFault};
 
 use super::clock::wall_now;
 use super::files::Secrets;
@@ -50,6 +50,11 @@ pub struct Shown {
     pub ready: Option<Readiness>,
     store_faults: u32,
     unready: Option<Latch>,
+    /// The last entry of the record, and the one that the log was told of.
+    head: Option<Head>,
+    told: Option<Head>,
+    /// The head file could not be written; said once.
+    blind_witness: bool,
 }
 
 impl Shown {
@@ -74,6 +79,37 @@ impl Shown {
             ready: None,
             store_faults: 0,
             unready: None,
+            head: None,
+            told: None,
+            blind_witness: false,
+        }
+    }
+
+    /// The record stands here: shown in the metrics at once, in the log by [`Shown::tell_head`].
+    pub(super) fn record_stands(&mut self, store: &Store) {
+        let head = store.head();
+        self.metrics.evidence_stands(u64::try_from(head.seq).unwrap_or_default(), &head.hash);
+        self.head = Some(head);
+        let blind = !store.head_file_works();
+        if std::mem::replace(&mut self.blind_witness, blind) != blind {
+            if blind {
+                tracing::warn!(
+                    "the head file beside the store cannot be written; until it can, a journal that was emptied or replaced by an old copy may pass unnoticed"
+                );
+            } else {
+                tracing::info!("the head file beside the store can be written again");
+            }
+        }
+    }
+
+    /// Says in the log where the record stands, if that is news. Logs are kept elsewhere: `evidence verify --head`
+    /// tells later whether the record is still the one of this line.
+    pub(super) fn tell_head(&mut self) {
+        if let Some(head) = &self.head
+            && self.told.as_ref() != Some(head)
+        {
+            tracing::info!(entries = head.seq, head = head.hash, "the record of evidence stands");
+            self.told = Some(head.clone());
         }
     }
 }
@@ -142,7 +178,10 @@ impl Outlet for Shown {
             Meter::CanaryAbandoned { organization } => {
                 metrics.count_canary(&organization, CanaryEvent::Abandoned)
             }
-            Meter::Round { took, finished } => metrics.observe_round(took, finished),
+            Meter::Round { took, finished } => {
+                metrics.observe_round(took, finished);
+                self.tell_head();
+            }
             Meter::RoundSkipped => metrics.count_skipped_round(),
         }
     }
@@ -167,7 +206,8 @@ impl Outlet for Shown {
         }
     }
 
-    fn store_works(&mut self) {
+    fn store_works(&mut self, store: &Store) {
+        self.record_stands(store);
         self.unready = None;
         if std::mem::take(&mut self.store_faults) > 0 {
             tracing::info!("the store works again");

@@ -91,7 +91,7 @@ fn drive(driver: Driver<Shown>, tasks: &mut JoinSet<()>) -> oneshot::Receiver<()
     let (over, round_over) = oneshot::channel();
     tasks.spawn(async move {
         let store = driver.store.clone();
-        drop(driver.run().await);
+        driver.run().await.tell_head();
         if let Ok(store) = Arc::try_unwrap(store) {
             store.close().await;
         }

@@ -66,6 +66,9 @@ struct Inner {
     reload_successful: GaugeVec,
     reload_success_at: GaugeVec,
     store_errors: IntCounterVec,
+    evidence_records: IntCounter,
+    /// The hash of the last entry; `None` before the record is open.
+    evidence_head: Mutex<Option<String>>,
     cached: Mutex<Cached>,
 }
 
@@ -114,6 +117,7 @@ impl Metrics {
         let round = HistogramOpts::new("scopewatch_round_duration_seconds", "Duration of a round of checks.")
             .buckets(ROUND_SECONDS.to_vec());
         let skipped = "Rounds that were due while another was still running, and were left out.";
+        let records = "Entries of the record of evidence, those of earlier runs included.";
         let inner = Inner {
             probes: counters(
                 r,
@@ -167,6 +171,8 @@ impl Metrics {
                 "Operations of the store that failed.",
                 &["operation"],
             ),
+            evidence_records: declare(r, IntCounter::new("scopewatch_evidence_records_total", records)),
+            evidence_head: Mutex::default(),
             cached: Mutex::new(Cached { of: Weak::new(), state: StateText::default() }),
             registry,
         };
@@ -279,6 +285,13 @@ impl Metrics {
         self.0.store_errors.with_label_values(&[operation]).inc();
     }
 
+    /// The record of evidence has so many entries, of which the last has this hash. It never loses any.
+    pub fn evidence_stands(&self, entries: u64, hash: &str) {
+        let mut head = self.0.evidence_head.lock().unwrap_or_else(PoisonError::into_inner);
+        self.0.evidence_records.inc_by(entries.saturating_sub(self.0.evidence_records.get()));
+        *head = Some(hash.to_owned());
+    }
+
     /// The whole exposition. What a snapshot says is written once and kept until there is another snapshot;
     /// `now` is what ages are measured against.
     pub fn render(&self, snapshot: &Arc<Snapshot>, now: Timestamp) -> String {
@@ -295,6 +308,10 @@ impl Metrics {
             }
             text.reserve(cached.state.as_str().len() + 1024);
             text.push_str(cached.state.as_str());
+        }
+        {
+            let head = self.0.evidence_head.lock().unwrap_or_else(PoisonError::into_inner);
+            state::write_head(head.as_deref(), &mut text);
         }
         let observed = Some(self.0.round_finished.load(Ordering::Relaxed)).filter(|at| *at != NEVER);
         state::write_fresh(snapshot, observed.map(Timestamp).max(snapshot.last_round), now, &mut text);

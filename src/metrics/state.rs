@@ -55,6 +55,12 @@ gauges! {
     ROUND_COMPLETED = "scopewatch_round_last_completed_timestamp_seconds": "When the last round was completed.";
 }
 
+/// Of the record itself, so that no schedule has a part in it.
+const EVIDENCE_HEAD: Gauge = Gauge {
+    name: "scopewatch_evidence_head_info",
+    help: "Hash of the last entry of the record of evidence, by which `evidence verify --head` knows it again; always 1.",
+};
+
 /// Longest label value, in characters.
 const LABEL_LIMIT: usize = 200;
 
@@ -254,6 +260,15 @@ impl StateText {
 /// The label by which a drift tells a leak from an outage.
 fn kind_label(kind: Verdict) -> String {
     format!(",kind=\"{kind}\"")
+}
+
+/// Appends the head of the record. Only the present one is there: whoever wants the earlier ones has them.
+pub(super) fn write_head(hash: Option<&str>, out: &mut String) {
+    let mut labels = LabelSets::default();
+    if let Some(hash) = hash {
+        labels.add(&[("head", hash)]);
+    }
+    family(out, &EVIDENCE_HEAD, labels.iter().map(|labels| (labels, "", 1.0)));
 }
 
 /// Appends what changes without a new snapshot: ages, and the end of the last round.

@@ -74,6 +74,7 @@ fn busy() -> Metrics {
     metrics.count_request("POST /api/repos/create", Ok(200), Duration::from_millis(12));
     metrics.observe_round(Duration::from_secs(2), NOW);
     metrics.config_reloaded(true, NOW);
+    metrics.evidence_stands(3, &"3".repeat(64));
     metrics
 }
 
@@ -353,6 +354,24 @@ fn cached_results_say_so_in_their_help() {
         let help = text.lines().find(|line| line.starts_with(&format!("# HELP {name} "))).expect("there");
         assert!(help.ends_with("From the daemon's own schedule, not from the scrape."), "{help}");
     }
+}
+
+#[test]
+fn only_the_present_head_of_the_record_is_shown_and_its_entries_are_never_fewer() {
+    let metrics = Metrics::new("1", "a");
+    let fresh = rendered(&metrics, full());
+    assert!(fresh.contains("scopewatch_evidence_records_total 0\n"));
+    assert!(!fresh.contains("scopewatch_evidence_head_info"));
+    let (old, new) = ("a1".repeat(32), "b2".repeat(32));
+    metrics.evidence_stands(7, &old);
+    assert!(rendered(&metrics, full()).contains("scopewatch_evidence_records_total 7\n"));
+    metrics.evidence_stands(9, &new);
+    let text = rendered(&metrics, full());
+    assert!(text.contains("scopewatch_evidence_records_total 9\n"));
+    assert!(text.contains(&format!("\nscopewatch_evidence_head_info{{head=\"{new}\"}} 1\n")));
+    assert!(!text.contains(&old));
+    metrics.evidence_stands(9, &new);
+    assert_eq!(rendered(&metrics, full()).matches("scopewatch_evidence_records_total 9\n").count(), 1);
 }
 
 #[test]

@@ -46,8 +46,8 @@ pub trait Outlet: Send {
     fn tell(&mut self, notice: Notice);
     /// A batch could not be stored.
     fn store_failed(&mut self, fault: &crate::store::StoreFault);
-    /// Batches are stored again.
-    fn store_works(&mut self);
+    /// A batch was stored, in this store.
+    fn store_works(&mut self, store: &Store);
     /// A round ended.
     fn round_ended(&mut self, report: Arc<Report>);
     /// What an explanation stands on.
@@ -136,7 +136,7 @@ impl<O: Outlet> Driver<O> {
 
     fn after_write(&mut self, op: u64, result: Result<(), crate::store::StoreFault>) -> Event {
         match &result {
-            Ok(()) => self.outlet.store_works(),
+            Ok(()) => self.outlet.store_works(&self.store),
             Err(fault) => self.outlet.store_failed(fault),
         }
         Event::Stored { op, done: result.is_ok() }
