@@ -7,6 +7,7 @@ mod baseline;
 mod canaries;
 #[cfg(feature = "simulator")]
 mod demo;
+mod evidence;
 mod explain;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod foreign;
@@ -106,6 +107,8 @@ enum Command {
     Plan(plan::PlanArgs),
     /// The journal of canaries. Exit 0, 1 if something is left, 2 usage or config.
     Canaries(canaries::CanariesArgs),
+    /// The record of what happened: verify it, or export it. Exit 0, 1 if it is broken, 2 usage or config.
+    Evidence(evidence::EvidenceArgs),
     /// Everything in one process on an embedded Hub: a token is widened, found, narrowed again.
     #[cfg(feature = "simulator")]
     Demo(demo::DemoArgs),
@@ -209,6 +212,7 @@ fn run(cli: Cli, scrub: Scrub) -> Result<Exit, Fault> {
         Command::Check { config } => check(&config.config),
         Command::Plan(args) => block_on(plan::run(args)),
         Command::Canaries(args) => block_on(canaries::run(args, scrub)),
+        Command::Evidence(args) => block_on(evidence::run(args)),
         #[cfg(feature = "simulator")]
         Command::Demo(args) => block_on(demo::run(args, scrub)),
         #[cfg(feature = "simulator")]

@@ -50,6 +50,16 @@ pub struct Line {
 }
 
 impl Line {
+    /// Whether it is bound to the entry before it, and as it was written.
+    pub fn follows(&self, before: &Head) -> bool {
+        self.seq == before.seq.saturating_add(1) && self.fits(&before.hash)
+    }
+
+    /// Whether its hash is the one that it must have after this one.
+    pub(super) fn fits(&self, before: &str) -> bool {
+        self.hash == hash(before, self.seq, self.at.0, &self.kind, &self.body)
+    }
+
     /// What its body says; `None` when that is beyond us.
     pub(super) fn read<'a, T: Deserialize<'a>>(&'a self) -> Option<T> {
         serde_json::from_str(&self.body).ok()

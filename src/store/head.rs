@@ -3,7 +3,8 @@
 //!
 //! One line, `<sequence> <hash>`, replaced by renaming after each commit. It may lag behind the journal (a
 //! process may end in between) but never leads it. One that is unreadable or torn counts as absent: it is a
-//! witness, not a source.
+//! witness, not a source. Whoever puts back both, journal and head file, is found out only by a head that was
+//! kept elsewhere.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -21,7 +22,7 @@ pub struct Head {
 
 impl Head {
     /// Before the first entry.
-    pub(super) fn none() -> Head {
+    pub fn none() -> Head {
         Head { seq: 0, hash: "0".repeat(64) }
     }
 }

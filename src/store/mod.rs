@@ -172,6 +172,7 @@ impl Past {
             Past::Regressed { known, found } => Some(format!(
                 "the journal is an old copy: it ends with entry {found}, and entry {known} was written once"
             )),
+            Past::Broken { seq: 0, why } => Some(format!("the journal was changed by somebody else: {why}")),
             Past::Broken { seq, why } => {
                 Some(format!("the journal was changed by somebody else: at entry {seq} of its record {why}"))
             }

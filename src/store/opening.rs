@@ -224,7 +224,10 @@ async fn record(
     let Judged { past, flaws, epoch } = judged;
     let mut head = evidence::tail(connection).await?;
     let epoch = rows::epoch(connection).await?.max(epoch).saturating_add(1);
-    sqlx::query("UPDATE fence SET epoch = $1").bind(epoch).execute(&mut *connection).await?;
+    sqlx::query("INSERT OR REPLACE INTO fence (one, epoch) VALUES (1, $1)")
+        .bind(epoch)
+        .execute(&mut *connection)
+        .await?;
     let first = head.seq == 0;
     let body = bodies::opened(epoch, &past, &flaws);
     evidence::append(connection, &mut head, now, Kind::Opened, &body).await?;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::bodies::{self, Print};
-use super::evidence::{Kind, Line, hash};
+use super::evidence::{Kind, Line};
 use super::head::Head;
 use super::{Flaw, Noted};
 use crate::moment::Timestamp;
@@ -62,7 +62,7 @@ impl Replay {
         let expected = before.seq.saturating_add(1);
         if line.seq != expected {
             self.flaw(line.seq, format!("the entry before it is missing: {expected} should stand there"));
-        } else if line.hash != hash(&before.hash, line.seq, line.at.0, &line.kind, &line.body) {
+        } else if !line.fits(&before.hash) {
             self.flaw(line.seq, "the hash does not fit: it, or the one before it, was changed".to_owned());
         }
         self.entries += 1;

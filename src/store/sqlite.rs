@@ -113,6 +113,11 @@ impl Store {
         }
     }
 
+    /// What the head file beside this store says, whether there is a store or not.
+    pub fn witness(path: &Path) -> Option<Head> {
+        opening::resolve(path).ok().and_then(|(_, path)| HeadFile::beside(&path).read())
+    }
+
     /// Whether this process may still act on what it stored: nobody has taken the store over, as far as the last
     /// write saw, and nothing that it wrote is in doubt. Once false, always false.
     pub fn is_current(&self) -> bool {

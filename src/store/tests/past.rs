@@ -87,7 +87,8 @@ async fn who_was_replaced_although_a_lock_was_there_writes_nothing_more() {
 async fn a_file_that_is_replaced_or_rewound_below_a_writer_ends_its_writing() {
     let rewound = "DROP TRIGGER evidence_stays; DELETE FROM evidence WHERE seq = 1";
     let counted = "UPDATE fence SET epoch = epoch + 1";
-    for meddled in [None, Some("gone"), Some(rewound), Some(counted)] {
+    let uncounted = "DELETE FROM fence";
+    for meddled in [None, Some("gone"), Some(rewound), Some(counted), Some(uncounted)] {
         let place = Place::new();
         let store = place.store().await;
         let copy = place.0.join("copy.db");

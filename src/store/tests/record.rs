@@ -303,6 +303,7 @@ const MEDDLED: &[(&str, i64)] = &[
     ("UPDATE findings SET resolved_at = NULL", 0),
     ("UPDATE fence SET epoch = 7", 11),
     ("UPDATE fence SET epoch = 0", 11),
+    ("DELETE FROM fence", 11),
 ];
 
 #[tokio::test]
