@@ -9,6 +9,7 @@
 //! edges      probe store metrics serve logging                one kind of I/O each, strangers to one another
 //! shell      round app cli                                    the story, the life, the commands
 //! apart      simulator                                        a pretend Hub; shares nothing with the rest
+//!            failpoint                                        where a crash test ends the process; in no release
 //! ```
 //!
 //! Who may use whom is a table in `tests/architecture.rs`, which reads every file. Four sentences to keep: the
@@ -26,6 +27,9 @@
 //! `round` is one engine that owns all state: it is told an event and answers with effects. `round::drive`
 //! carries the effects out over `probe` (the network) and `store` (the journal). Whatever changes the Hub is
 //! durable as an intent before it is sent, so that a crash leaves a trace for the next start.
+
+#[macro_use]
+mod failpoint;
 
 #[cfg(all(feature = "fuzzing", not(debug_assertions)))]
 compile_error!(

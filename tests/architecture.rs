@@ -61,6 +61,7 @@ const ROOMS: &[(&str, Kind, &str)] = &[
     ("lib",       Shell, ""), // declares the rooms, uses none
 
     ("simulator", Apart, ""), // shares nothing, or the tests would compare our belief with itself
+    ("failpoint", Apart, ""), // a macro, so that no room names it; it reads the environment, and no release has it
 ];
 
 /// What words and core never say, and why. Addresses as plain values (`SocketAddr`, `IpAddr`) are fine.
@@ -74,6 +75,7 @@ const IMPURE: &[(&str, &[&str])] = &[
     ("no dice: randomness comes in as an argument", &["getrandom", "rand::", "use rand", "new_v4", "now_v7"]),
     ("nothing printed", &["print!", "println!", "eprint!", "eprintln!"]),
     ("one module of std a line, so that this test can read it", &["std::{"]),
+    ("nothing to die in the middle of: points are for what touches the world", &["failpoint!"]),
 ];
 
 /// What no file says, tests included, and why.

@@ -220,8 +220,11 @@ fn key_beside(path: &Path) -> Result<Vec<u8>, Fault> {
         let mut file =
             fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
         file.write_all(&key)?;
+        failpoint!("key.drafted");
         file.sync_all()?;
+        failpoint!("key.synced");
         fs::rename(&draft, path)?;
+        failpoint!("key.renamed");
         File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
     };
     write().map_err(|error| fault("cannot be made", &error))?;

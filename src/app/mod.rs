@@ -137,16 +137,21 @@ async fn ground(
     metrics: Metrics,
     snapshot: Arc<ArcSwap<Snapshot>>,
 ) -> Result<Ground, Fault> {
+    failpoint!("app.begun");
     let prober = prober(&config, mode.read_only)?;
     let store = open_store(&config, store::Mode::Write).await?;
+    failpoint!("app.opened");
     let signer = Signer::new(&files::canary_key(&config)?);
+    failpoint!("app.keyed");
     let kept = store.load(wall_now()).await?;
+    failpoint!("app.loaded");
     let began = Instant::now();
     let now = Moment { wall: wall_now(), mono: began.elapsed() };
     let engine = Engine::new(config.clone(), mode, signer.clone(), dice(), kept, now);
     let mut outlet = Shown::new(config, signer, scrub, metrics, snapshot);
     outlet.record_stands(&store);
     outlet.tell_head();
+    failpoint!("app.built");
     Ok(Ground { store: Arc::new(store), engine, outlet, prober, began })
 }
 
@@ -225,6 +230,7 @@ pub async fn run_once(
         outlet = run => outlet,
         () = stopping => return Err(Fault::Interrupted("stopped".to_owned())),
     };
+    failpoint!("app.ended");
     let unfinished = store.all_canaries(10_000).await?.into_iter().filter(Canary::unfinished).collect();
     if let Ok(store) = Arc::try_unwrap(store) {
         store.close().await;

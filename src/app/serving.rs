@@ -154,6 +154,7 @@ impl Daemon {
             // The loop was just started; its queue is empty.
             let _ = events.send(Event::Due(Classes::ALL)).await;
         }
+        failpoint!("serve.listening");
         tracing::info!(%address, version = VERSION, read_only, "scopewatch listens");
         let path = path.to_owned();
         Ok(Daemon {
@@ -192,11 +193,13 @@ impl Daemon {
             }
         }
         tracing::info!("stopping: no new probes, finishing what is under way");
+        failpoint!("serve.stopping");
         self.ready.stop();
         self.ticks.stop().await;
         // The loop bounds its own end; a closed queue means that it has ended.
         let _ = self.events.send(Event::Stop).await;
         let _ = (&mut self.round_over).await;
+        failpoint!("serve.over");
         self.serving.cancel();
         while self.tasks.join_next().await.is_some() {}
         tracing::info!("stopped");

@@ -113,7 +113,7 @@ impl Inner {
         };
         let (client, ready) = self.prepare(request, secret)?;
         // Dropping the exchange in the middle closes its connection.
-        match timeout(self.request_timeout, exchange(client, ready, keyring)).await {
+        match timeout(self.request_timeout, exchange(client, ready, keyring, request.route)).await {
             Ok(outcome) => outcome,
             // Connecting has a shorter deadline of its own, so that by now the request may have left.
             Err(_) => Err(Failure::Timeout),
@@ -153,11 +153,21 @@ impl Inner {
 }
 
 /// Sends and reads to the end.
-async fn exchange(client: &Client, ready: reqwest::Request, keyring: &Keyring) -> Result<Answer, Failure> {
-    let response = client.execute(ready).await.map_err(|error| {
+async fn exchange(
+    client: &Client,
+    ready: reqwest::Request,
+    keyring: &Keyring,
+    route: &'static str,
+) -> Result<Answer, Failure> {
+    failpoint!("probe.before", route);
+    let flight = failpoint!("probe.waiting", route, while client.execute(ready));
+    let response = flight.await.map_err(|error| {
         // `is_builder`: the client itself refused to send it. `is_connect`: names, TCP, TLS or the proxy's
         // tunnel.
         if error.is_builder() || error.is_connect() { Failure::Unsent } else { Failure::Lost }
     })?;
-    answer::read(response, keyring).await
+    failpoint!("probe.headed", route);
+    let answer = answer::read(response, keyring).await;
+    failpoint!("probe.read", route);
+    answer
 }

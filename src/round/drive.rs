@@ -102,18 +102,21 @@ impl<O: Outlet> Driver<O> {
             ended: false,
             ending_at: None,
         };
+        failpoint!("loop.begun");
         self.handle(Event::Wake, &mut hands).await;
         let mut recovered = false;
         while !hands.ended {
             if !recovered && !self.engine.is_recovering() {
                 recovered = true;
                 self.outlet.recovered();
+                failpoint!("loop.recovered");
             }
             let now = self.now();
             let wake = self.engine.wake_at(now).map(|at| self.began + at);
             let event = tokio::select! {
                 Some(event) = self.events.recv() => {
                     if matches!(event, Event::Stop) {
+                        failpoint!("loop.stopped");
                         hands.ending_at = Some(Instant::now() + GRACE);
                     }
                     event
@@ -125,16 +128,19 @@ impl<O: Outlet> Driver<O> {
             };
             self.handle(event, &mut hands).await;
         }
+        failpoint!("loop.ended");
         drop(hands.batches);
         // What was handed over is written before the store is closed.
         while let Some((op, result)) = written.recv().await {
             self.after_write(op, result);
         }
         while writer.join_next().await.is_some() {}
+        failpoint!("loop.drained");
         self.outlet
     }
 
     fn after_write(&mut self, op: u64, result: Result<(), crate::store::StoreFault>) -> Event {
+        failpoint!("loop.stored");
         match &result {
             Ok(()) => self.outlet.store_works(&self.store),
             Err(fault) => self.outlet.store_failed(fault),
@@ -157,6 +163,7 @@ impl<O: Outlet> Driver<O> {
             Effect::LoadKeys => {
                 let loaded = self.outlet.load_keys().await;
                 hands.ring = Arc::new(loaded.ring);
+                failpoint!("loop.keys");
                 return Some(Event::Keys(loaded.known));
             }
             Effect::Send { flight, request, bound } => self.send(flight, request, bound, hands),
@@ -167,11 +174,17 @@ impl<O: Outlet> Driver<O> {
             Effect::Recall { organization, names } => {
                 return Some(Event::Recalled { organization, found: self.recall(&names).await });
             }
-            Effect::Publish(snapshot) => self.outlet.publish(snapshot),
+            Effect::Publish(snapshot) => {
+                self.outlet.publish(snapshot);
+                failpoint!("loop.shown");
+            }
             Effect::Meter(meter) => self.outlet.meter(meter),
             Effect::Tell(notice) => self.outlet.tell(notice),
             Effect::Explained(grounds) => self.outlet.explained(grounds),
-            Effect::RoundEnded(report) => self.outlet.round_ended(report),
+            Effect::RoundEnded(report) => {
+                self.outlet.round_ended(report);
+                failpoint!("loop.reported");
+            }
             Effect::Ended => hands.ended = true,
         }
         None
@@ -192,6 +205,7 @@ impl<O: Outlet> Driver<O> {
     }
 
     fn send(&mut self, flight: u64, request: Request, bound: Option<Bound>, hands: &mut Hands) {
+        failpoint!("loop.send", request.route);
         let now = self.now();
         let (prober, ring) = (self.prober.load_full(), hands.ring.clone());
         let sent = request.clone();
@@ -223,6 +237,7 @@ fn landed(
     };
     match manifest.remove(&id) {
         Some((flight, request)) => {
+            failpoint!("loop.landed", request.route);
             let exchange = exchange.unwrap_or_else(|| failed(request, Failure::Lost, now));
             Event::Heard { flight, exchange: Box::new(exchange) }
         }

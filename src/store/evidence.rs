@@ -153,6 +153,7 @@ pub(super) async fn append(
         .bind(&hash)
         .execute(connection)
         .await?;
+    failpoint!("row.evidence", kind.as_str());
     *head = Head { seq, hash };
     Ok(())
 }

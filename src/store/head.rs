@@ -125,9 +125,11 @@ impl HeadFile {
         let draft = PathBuf::from(draft);
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
         file.write_all(format!("{} {}\n", head.seq, head.hash).as_bytes())?;
+        failpoint!("head.drafted");
         // Without fsync, which would double the price of every commit: after a power cut an older one, or a torn
         // one, stands here, and both are only a weaker witness.
         fs::rename(&draft, &self.path)?;
+        failpoint!("head.replaced");
         self.written = head.seq;
         Ok(())
     }

@@ -33,10 +33,13 @@ pub(super) async fn write(
         Write::Canary { canary, event, at } => {
             let before = stored_state(connection, canary.id).await?;
             canary_row(connection, canary).await?;
+            failpoint!("row.canary", canary.state.as_str());
             canary_children(connection, canary).await?;
             let body = bodies::step(canary, event, before.as_deref());
             evidence::append(connection, head, *at, Kind::Canary, &body).await?;
-            return transition(connection, canary, before, event, *at).await;
+            transition(connection, canary, before, event, *at).await?;
+            failpoint!("row.transition", canary.state.as_str());
+            return Ok(());
         }
         Write::Creation(creation) => write_creation(connection, creation).await?,
         Write::Check(state) => write_check(connection, state).await?,
@@ -168,6 +171,7 @@ async fn canary_children(connection: &mut SqliteConnection, canary: &Canary) -> 
         .bind(attempt.outcome.as_str())
         .execute(&mut *connection)
         .await?;
+        failpoint!("row.attempt");
     }
     for (at, seq) in canary.absences.iter().zip(0_i64..) {
         sqlx::query(
@@ -179,6 +183,7 @@ async fn canary_children(connection: &mut SqliteConnection, canary: &Canary) -> 
         .bind(at.0)
         .execute(&mut *connection)
         .await?;
+        failpoint!("row.sighting");
     }
     // A canary that is seen again loses its sightings of absence; attempts only ever grow.
     let (deletes, absences) = (count(canary.deletes.len())?, count(canary.absences.len())?);
@@ -234,6 +239,7 @@ async fn write_creation(connection: &mut SqliteConnection, creation: &Creation) 
         .bind(creation.at.0)
         .execute(connection)
         .await?;
+    failpoint!("row.creation");
     Ok(())
 }
 
@@ -264,6 +270,7 @@ async fn write_check(connection: &mut SqliteConnection, state: &CheckState) -> R
     .bind(state.firing.map(|verdict| verdict.as_str()))
     .execute(connection)
     .await?;
+    failpoint!("row.check");
     Ok(())
 }
 
@@ -282,6 +289,7 @@ async fn write_answer(connection: &mut SqliteConnection, answer: &LastAnswer) ->
     .bind(&answer.body)
     .execute(connection)
     .await?;
+    failpoint!("row.answer");
     Ok(())
 }
 
@@ -323,6 +331,7 @@ async fn write_finding(connection: &mut SqliteConnection, finding: &Finding) -> 
     .bind(&finding.detail)
     .execute(connection)
     .await?;
+    failpoint!("row.finding");
     Ok(())
 }
 
@@ -373,5 +382,6 @@ async fn write_declared(connection: &mut SqliteConnection, declared: &Declared) 
     .bind(&declared.body)
     .execute(connection)
     .await?;
+    failpoint!("row.declared");
     Ok(())
 }

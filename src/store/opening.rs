@@ -96,6 +96,7 @@ pub(super) fn prepare_file(path: &Path) -> Result<(), StoreFault> {
             // Without this the file's name may be gone after a power cut, and with it every intent.
             let directory = path.parent().unwrap_or(Path::new("/"));
             File::open(directory).and_then(|d| d.sync_all()).map_err(|e| fault(&e))?;
+            failpoint!("open.made");
         }
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             for end in ["", "-wal", "-shm"] {
@@ -162,13 +163,17 @@ pub(super) async fn take_over(
     let troubled = |trouble: Trouble| trouble.told(path, Operation::Open);
     // Begun as a writer even if nothing is to be done, so that a file that cannot be written shows now.
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(told)?;
+    failpoint!("migrate.begun");
     let found = version(&mut transaction, path).await?;
     for (_, script) in MIGRATIONS.iter().filter(|(number, _)| *number > found) {
         sqlx::raw_sql(*script).execute(&mut *transaction).await.map_err(told)?;
     }
+    failpoint!("migrate.scripted");
     let judged = judge(&mut transaction, found, witnesses).await.map_err(troubled)?;
     let opened = record(&mut transaction, judged, now).await.map_err(troubled)?;
+    failpoint!("migrate.recorded");
     transaction.commit().await.map_err(told)?;
+    failpoint!("migrate.done");
     Ok(opened)
 }
 

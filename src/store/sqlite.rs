@@ -62,6 +62,7 @@ impl Store {
         let lock = match mode {
             Mode::Write => {
                 let lock = opening::lock(&path)?;
+                failpoint!("open.locked");
                 opening::prepare_file(&path)?;
                 Some(lock)
             }
@@ -77,7 +78,9 @@ impl Store {
         };
         let told = |trouble: Trouble| trouble.told(&path, Operation::Open);
         let mut connection = connect(&path, mode).await.map_err(told)?;
+        failpoint!("open.connected");
         opening::check_health(&mut connection, &path).await?;
+        failpoint!("open.checked");
         let Opened { epoch, past, head } = match mode {
             Mode::Write => {
                 let witnesses = Witnesses::of(&[&named, &path]);
@@ -217,14 +220,18 @@ impl Store {
         }
         let head = self
             .run(Operation::Write, async |connection: &mut SqliteConnection| {
+                failpoint!("write.asked", step(batch));
                 // IMMEDIATE: a transaction that begins as a reader cannot wait for its turn to write.
                 let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+                failpoint!("write.begun", step(batch));
                 let mut head = self.still_ours(&mut transaction).await?;
                 for entry in batch {
                     journal::write(&mut transaction, &mut head, entry).await?;
                 }
                 self.stand().may_move_to(&head);
+                failpoint!("write.filled", step(batch));
                 transaction.commit().await?;
+                failpoint!("write.committed", step(batch));
                 Ok(head)
             })
             .await?;
@@ -250,10 +257,12 @@ impl Store {
 
     /// Ends it: the log is folded into the file, then the lock is let go.
     pub async fn close(self) {
+        failpoint!("store.closing");
         if let Some(connection) = self.connection.into_inner() {
             // A failure here loses nothing: what was committed is in the log, which the next start reads.
             let _ = connection.close().await;
         }
+        failpoint!("store.closed");
     }
 
     /// Runs one call on the connection. The connection is put back only after a success: whatever a failed or
@@ -300,6 +309,15 @@ impl Store {
             .or_else(|_| row.try_get::<i64, _>(0).map(|n| n.to_string()))
             .expect("a value")
     }
+}
+
+/// What a batch is about, for the points of crash tests: the state to which it brings its last canary.
+fn step(batch: &[Write]) -> &'static str {
+    let states = batch.iter().rev().filter_map(|entry| match entry {
+        Write::Canary { canary, .. } => Some(canary.state.as_str()),
+        _ => None,
+    });
+    states.into_iter().next().unwrap_or("rest")
 }
 
 async fn connect(path: &Path, mode: Mode) -> Result<SqliteConnection, Trouble> {
