@@ -89,6 +89,9 @@ pub(super) struct Fault {
     headers: BTreeMap<String, String>,
     #[serde(default)]
     pub(super) delay_ms: u64,
+    /// A request in whose stead the fault strikes takes effect all the same, so long after the fault showed.
+    #[serde(default)]
+    pub(super) late_ms: Option<u64>,
     /// How often it strikes; for ever when absent.
     #[serde(default)]
     times: Option<u64>,
@@ -127,6 +130,9 @@ impl Faults {
             let lags = ["create", "delete", "move"].contains(&fault.route.as_str());
             if fault.kind == FaultKind::Lag && !lags {
                 return Err("kind lag: only for the routes create, delete and move".to_owned());
+            }
+            if fault.late_ms.is_some() && (fault.kind == FaultKind::Lag || fault.lets_through()) {
+                return Err("late_ms: only for faults that strike before the request takes effect".to_owned());
             }
             if let Some(token) = fault.token.as_ref().filter(|token| !world.tokens.contains_key(*token)) {
                 return Err(format!("no token {token:?} in the world"));

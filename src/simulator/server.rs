@@ -187,6 +187,10 @@ impl Errand {
         };
         // Nobody waits any more when the client has gone.
         let _ = self.done.send(outcome);
+        if let Some(late) = received.fault.as_ref().and_then(|fault| fault.late_ms) {
+            pause(Duration::from_millis(late)).await;
+            drop(self.hub.carry_out(&self.call, &received));
+        }
     }
 
     async fn honest(&self, received: &Received, late: Duration) -> Answer {

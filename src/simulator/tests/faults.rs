@@ -263,6 +263,35 @@ async fn a_delayed_request_takes_effect_though_the_client_gave_up() {
     running.stop().await;
 }
 
+/// The answer, or the broken connection, comes at once and says nothing of what happens an hour later.
+#[tokio::test(start_paused = true)]
+async fn a_request_takes_effect_after_its_fault_was_seen() {
+    let running = Running::start().await;
+    let cases = [("status", Some(504)), ("reset", None), ("html", Some(200)), ("hang", None)];
+    for (kind, status) in cases {
+        running
+            .order(json!([{"route": "create", "kind": kind, "status": status, "late_ms": 3_600_000}]))
+            .await;
+        let wish = json!({"name": kind});
+        let mut stream = running.send("POST", "/api/repos/create", "s-writer", &wish).await;
+        if kind == "hang" {
+            running.until(|world| world["counters"]["requests"] == cases.len()).await;
+        } else {
+            let mut text = String::new();
+            let end = stream.read_to_string(&mut text).await;
+            assert_eq!(end.is_ok(), kind != "reset", "{kind}");
+            assert!(status.is_none_or(|status| text.starts_with(&format!("HTTP/1.1 {status}"))), "{text}");
+        }
+        assert!(!running.exists(kind).await, "{kind}");
+        tokio::time::sleep(HOUR + Duration::from_secs(1)).await;
+        assert!(running.exists(kind).await, "{kind}");
+    }
+    let through = json!([{"route": "create", "kind": "create_then_drop", "late_ms": 1}]);
+    let refused = running.hear("POST", "/_sim/faults", "", json!({"faults": through})).await;
+    assert_eq!(refused.status(), 400, "it has taken effect by then");
+    running.stop().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_creation_under_way_locks_its_user_out() {
     let running = Running::start().await;
