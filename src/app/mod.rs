@@ -332,7 +332,11 @@ pub async fn close_canary(config: &Config, id: i64) -> Result<(), Fault> {
         }
         Some(mut canary) => {
             let event = crate::hub::canary::close(&mut canary).to_owned();
-            store.write(&[Write::Canary { canary, event, at: wall_now() }]).await.map_err(Fault::from)
+            store
+                .write(&[Write::Canary { canary, event, at: wall_now() }])
+                .await
+                .map(drop)
+                .map_err(Fault::from)
         }
     };
     store.close().await;

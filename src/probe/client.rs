@@ -10,6 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::Settings;
+use super::gate::Gated;
 
 /// Why no prober can be made of these settings. Repeats nothing of them, because a URL may hold a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -68,6 +69,7 @@ pub(super) fn build(settings: &Settings, plain: bool, reuse: Reuse) -> Result<Cl
         .pool_idle_timeout(IDLE.1)
         // Clearly shorter than the whole deadline: if that one strikes, the connection stood.
         .connect_timeout(settings.request_timeout.mul_f64(0.75));
+    let builder = if reuse == Reuse::Never { builder.connector_layer(Gated) } else { builder };
     let builder = match &settings.proxy {
         // Takes the place of `no_proxy`; the environment stays unread.
         Some(url) => builder.proxy(Proxy::all(url).map_err(|_| ProberFault::Proxy)?),

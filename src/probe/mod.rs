@@ -11,6 +11,7 @@ mod answer;
 mod client;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod foreign;
+mod gate;
 mod keyring;
 mod origin;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use crate::moment::Timestamp;
 use crate::secret::Secret;
 
 pub use client::{ProberFault, install_crypto};
+pub use gate::MayLeave;
 pub use keyring::Keyring;
 use origin::Origin;
 
@@ -99,6 +101,20 @@ impl Prober {
         let begun = Instant::now();
         let outcome = self.0.outcome(keyring, &request).await;
         Exchange { request, sent_at, elapsed: begun.elapsed(), outcome }
+    }
+
+    /// The same for what may change something: once its connection stands, and right before the request is written,
+    /// it is asked whether it may still leave. If not, it is [`Failure::Stale`].
+    pub async fn send_if(
+        &self,
+        keyring: &Keyring,
+        request: Request,
+        sent_at: Timestamp,
+        may_leave: Arc<MayLeave>,
+    ) -> Exchange {
+        let sending = self.send(keyring, request, sent_at);
+        let (exchange, refused) = gate::guarded(may_leave, sending).await;
+        if refused { Exchange { outcome: Err(Failure::Stale), ..exchange } } else { exchange }
     }
 }
 

@@ -69,6 +69,12 @@ fn rests_on_time(canary: &Canary, sight: &Sight) -> bool {
     }
 }
 
+/// When an answer came; it may have waited to be heard. A wall clock that was set meanwhile makes it older, never newer
+/// than the moment in which it is heard.
+fn answered_at(exchange: &Exchange, now: Moment) -> Duration {
+    now.mono.saturating_sub(now.wall.since(exchange.sent_at + exchange.elapsed))
+}
+
 /// A check waits so long for its canary after an answer that left things open: two looks.
 const LOOKS_OF_A_CHECK: Duration = Duration::from_millis(10_500);
 /// Keys are read again between rounds at most this often.
@@ -230,7 +236,7 @@ impl Engine {
                 }
                 self.ask(Job::Visit(id), request, None);
             }
-            None => self.end_visit(id, visit, now),
+            None => self.end_visit(id, visit, now.mono, now),
         }
         true
     }
@@ -257,11 +263,12 @@ impl Engine {
                 }
                 self.ask(Job::Visit(id), request, None);
             }
-            None => self.end_visit(id, visit, now),
+            None => self.end_visit(id, visit, answered_at(exchange, now), now),
         }
     }
 
-    fn end_visit(&mut self, id: i64, visit: Visit, now: Moment) {
+    /// `seen_at`: when its last answer came.
+    fn end_visit(&mut self, id: i64, visit: Visit, seen_at: Duration, now: Moment) {
         let rules = self.rules();
         let Some(live) = self.canaries.get(&id) else { return };
         let hands = Hands {
@@ -280,7 +287,7 @@ impl Engine {
         live.visits = live.visits.saturating_add(1);
         if let Sight::Present(_, who) = &sight {
             live.seen.insert(who.clone(), now.mono);
-            live.identified_at = Some(now.mono);
+            live.identified_at = Some(seen_at);
         }
         let bound = live.canary.repo_id.is_some();
         let (event, next) = canary::after_sight(&mut live.canary, &sight, signed, hands, now.wall, rules);
@@ -293,7 +300,7 @@ impl Engine {
             self.latch(id, why, now);
         }
         if let Next::Delete(by) = next {
-            self.begin_delete(id, by, now);
+            self.begin_delete(id, by, seen_at, now);
         }
     }
 
@@ -350,7 +357,7 @@ impl Engine {
         }
     }
 
-    fn begin_delete(&mut self, id: i64, by: Deleter, now: Moment) {
+    fn begin_delete(&mut self, id: i64, by: Deleter, seen_at: Duration, now: Moment) {
         let read_only = self.mode.read_only;
         let Some(live) = self.canaries.get_mut(&id) else { return };
         if read_only {
@@ -361,7 +368,7 @@ impl Engine {
         live.busy = true;
         live.durable = false;
         let write = Write::Canary { canary: live.canary.clone(), event: event.to_owned(), at: now.wall };
-        self.store(Op::Attempt(id, now.mono + SEND_WITHIN), vec![write]);
+        self.store(Op::Attempt(id, seen_at + SEND_WITHIN), vec![write]);
     }
 
     pub(super) fn attempt_stored(&mut self, id: i64, done: bool, before: Duration, now: Moment) {

@@ -247,7 +247,7 @@ impl Engine {
         self.creations.push(creation);
     }
 
-    pub(super) fn intent_stored(&mut self, id: i64, done: bool, now: Moment) {
+    pub(super) fn intent_stored(&mut self, id: i64, done: bool, stored_at: Duration, now: Moment) {
         let Some(live) = self.canaries.get_mut(&id) else { return };
         live.busy = false;
         live.durable = done;
@@ -275,7 +275,7 @@ impl Engine {
         let canary = &live.canary;
         let credential = Credential::Token(canary.token.clone());
         let request = routes::create(&canary.repo, canary.kind, canary.group.as_deref(), credential);
-        let bound = Bound { before: now.mono + SEND_WITHIN, epoch: self.epoch };
+        let bound = Bound { before: stored_at + SEND_WITHIN, epoch: self.epoch };
         self.ask(Job::Create(id), request, Some(bound));
     }
 

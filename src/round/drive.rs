@@ -17,7 +17,7 @@ use crate::access::TokenName;
 use crate::exchange::{Exchange, Failure, Request};
 use crate::intent::Canary;
 use crate::moment::{Moment, Timestamp};
-use crate::probe::{Keyring, Prober};
+use crate::probe::{Keyring, MayLeave, Prober};
 use crate::report::{Report, Snapshot};
 use crate::secret::SecretFault;
 use crate::store::{Store, Write};
@@ -82,7 +82,7 @@ struct Hands {
 }
 
 /// What a batch came to.
-type Written = (u64, Result<(), crate::store::StoreFault>);
+type Written = (u64, Result<Instant, crate::store::StoreFault>);
 
 impl<O: Outlet> Driver<O> {
     fn now(&self) -> Moment {
@@ -139,13 +139,15 @@ impl<O: Outlet> Driver<O> {
         self.outlet
     }
 
-    fn after_write(&mut self, op: u64, result: Result<(), crate::store::StoreFault>) -> Event {
+    fn after_write(&mut self, op: u64, result: Result<Instant, crate::store::StoreFault>) -> Event {
         failpoint!("loop.stored");
         match &result {
-            Ok(()) => self.outlet.store_works(&self.store),
+            Ok(_) => self.outlet.store_works(&self.store),
             Err(fault) => self.outlet.store_failed(fault),
         }
-        Event::Stored { op, done: result.is_ok() }
+        let at =
+            result.as_ref().map_or(self.began.elapsed(), |asked| asked.saturating_duration_since(self.began));
+        Event::Stored { op, done: result.is_ok(), at }
     }
 
     async fn handle(&mut self, event: Event, hands: &mut Hands) {
@@ -209,16 +211,29 @@ impl<O: Outlet> Driver<O> {
         let now = self.now();
         let (prober, ring) = (self.prober.load_full(), hands.ring.clone());
         let sent = request.clone();
-        let may = gate::may_leave(bound, now.mono, self.store.is_current().then(|| self.engine.epoch()));
+        let gate = gate(self.store.clone(), self.began, bound);
         let task = hands.flights.spawn(async move {
-            if may {
-                prober.send(&ring, request, now.wall).await
+            if gate().await {
+                // Asked again where the request is written: a connection takes time, and a process may be stopped.
+                prober.send_if(&ring, request, now.wall, gate).await
             } else {
                 failed(request, Failure::Stale, now)
             }
         });
         hands.manifest.insert(task.id(), (flight, sent));
     }
+}
+
+/// The question at the gate, for whenever it is asked. Whose turn it is says the file, which another process may have
+/// taken over; the clock is read last, because asking takes time.
+fn gate(store: Arc<Store>, began: Instant, bound: Option<Bound>) -> Arc<MayLeave> {
+    Arc::new(move || {
+        let store = store.clone();
+        Box::pin(async move {
+            let epoch = if bound.is_some() { store.epoch_now().await } else { None };
+            gate::may_leave(bound, began.elapsed(), epoch)
+        })
+    })
 }
 
 fn failed(request: Request, failure: Failure, now: Moment) -> Exchange {

@@ -36,8 +36,8 @@ pub enum Event {
     Keys(BTreeMap<TokenName, Result<String, SecretFault>>),
     /// A request came back.
     Heard { flight: u64, exchange: Box<Exchange> },
-    /// A batch is durable, or not.
-    Stored { op: u64, done: bool },
+    /// A batch is durable, or not; `at` is when its commit was asked for, since when what stands on it grows old.
+    Stored { op: u64, done: bool, at: Duration },
     /// Time has passed.
     Wake,
     /// A new configuration, valid as a whole.

@@ -318,7 +318,7 @@ impl Engine {
             Event::Recalled { organization, found } => self.recalled(&organization, found, now),
             Event::Keys(keys) => self.take_keys(keys, now),
             Event::Heard { flight, exchange } => self.heard(flight, &exchange, now),
-            Event::Stored { op, done } => self.stored(op, done, now),
+            Event::Stored { op, done, at } => self.stored(op, done, at, now),
             Event::Wake => {}
             Event::Configured(config) => self.configure(config, now),
             Event::Stop => self.stop(now),
@@ -472,7 +472,7 @@ impl Engine {
         self.out.push(Effect::Store { op: self.last_op, batch });
     }
 
-    fn stored(&mut self, op: u64, done: bool, now: Moment) {
+    fn stored(&mut self, op: u64, done: bool, at: Duration, now: Moment) {
         if done {
             self.store_faults = 0;
             if std::mem::take(&mut self.store_failed) {
@@ -484,7 +484,7 @@ impl Engine {
         }
         match self.ops.remove(&op) {
             Some(Op::Trial(id)) => self.trial_stored(id, done, now),
-            Some(Op::Intent(id)) => self.intent_stored(id, done, now),
+            Some(Op::Intent(id)) => self.intent_stored(id, done, at, now),
             Some(Op::Attempt(id, before)) => self.attempt_stored(id, done, before, now),
             Some(Op::Rest(batch)) => {
                 self.saving = self.ops.values().any(|op| matches!(op, Op::Rest(_)));

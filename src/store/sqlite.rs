@@ -14,6 +14,7 @@ use std::time::Duration;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::fault::{Trouble, file_fault, shown};
 use super::head::{Head, HeadFile, Stand};
@@ -127,6 +128,14 @@ impl Store {
         !self.untrusted.load(Ordering::Acquire) && !self.superseded.load(Ordering::Acquire)
     }
 
+    /// The epoch that the file has at this moment, if this process may still act on what it stored. Whatever keeps it
+    /// from being read is a no.
+    pub async fn epoch_now(&self) -> Option<i64> {
+        let read = async |connection: &mut SqliteConnection| rows::epoch(connection).await;
+        let epoch = self.run(Operation::Load, read).await.ok()?;
+        (self.is_same_file() && self.is_current()).then_some(epoch)
+    }
+
     /// Everything that a start needs, as of one instant.
     pub async fn load(&self, now: Timestamp) -> Result<Kept, StoreFault> {
         self.run(Operation::Load, async |connection: &mut SqliteConnection| {
@@ -210,15 +219,16 @@ impl Store {
         self.stand().file_works()
     }
 
-    /// Writes all of the batch or nothing; `Ok` means that it survives a power cut.
-    pub async fn write(&self, batch: &[Write]) -> Result<(), StoreFault> {
+    /// Writes all of the batch or nothing; `Ok` means that it survives a power cut, and says when its commit was asked
+    /// for.
+    pub async fn write(&self, batch: &[Write]) -> Result<Instant, StoreFault> {
         if self.mode == Mode::Read {
             return Err(StoreFault::ReadOnly { path: shown(&self.path) });
         }
         if self.superseded.load(Ordering::Acquire) {
             return Err(StoreFault::Superseded { path: shown(&self.path) });
         }
-        let head = self
+        let (head, asked_at) = self
             .run(Operation::Write, async |connection: &mut SqliteConnection| {
                 failpoint!("write.asked", step(batch));
                 // IMMEDIATE: a transaction that begins as a reader cannot wait for its turn to write.
@@ -230,25 +240,31 @@ impl Store {
                 }
                 self.stand().may_move_to(&head);
                 failpoint!("write.filled", step(batch));
+                let asked_at = Instant::now();
                 transaction.commit().await?;
                 failpoint!("write.committed", step(batch));
-                Ok(head)
+                Ok((head, asked_at))
             })
             .await?;
         self.stand().moved_to(head);
-        Ok(())
+        Ok(asked_at)
     }
 
     /// The end of the record, if the file is the one that was opened, the opening is the last one, and the record
     /// ends where this process left it.
     async fn still_ours(&self, connection: &mut SqliteConnection) -> Result<Head, Trouble> {
-        let same = std::fs::metadata(&self.path).is_ok_and(|a| (a.dev(), a.ino()) == self.identity);
+        let same = self.is_same_file();
         let head = evidence::tail(connection).await?;
         if !same || !self.stand().expects(&head) || rows::epoch(connection).await? != self.epoch {
             self.superseded.store(true, Ordering::Release);
             return Err(Trouble::Superseded);
         }
         Ok(head)
+    }
+
+    /// Whether the path still leads to the file that was opened.
+    fn is_same_file(&self) -> bool {
+        std::fs::metadata(&self.path).is_ok_and(|about| (about.dev(), about.ino()) == self.identity)
     }
 
     fn stand(&self) -> MutexGuard<'_, Stand> {

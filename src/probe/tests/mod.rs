@@ -325,3 +325,26 @@ fn its_future_can_be_spawned() {
     fn spawnable<T: Send>(_: &T) {}
     spawnable(&prober.send(&keyring, request(Verb::Get, "/x"), Timestamp(0)));
 }
+
+/// Connecting takes time: what may not leave any more when the connection stands is not written.
+#[tokio::test]
+async fn a_request_that_may_not_leave_any_more_is_never_written() {
+    let (endpoint, heard) = serve(|_| Reply::Close(ok("", "{}"))).await;
+    let prober = prober(&endpoint);
+    for verb in [Verb::Post, Verb::Delete] {
+        let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let before = heard.connections();
+        let count = asked.clone();
+        let may_leave: Arc<MayLeave> = Arc::new(move || {
+            let first = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0;
+            Box::pin(async move { !first })
+        });
+        let kept = prober.send_if(&keyring(), request(verb, "/kept"), Timestamp(0), may_leave.clone()).await;
+        assert_eq!(kept.outcome, Err(Failure::Stale), "{verb}");
+        let sent = prober.send_if(&keyring(), request(verb, "/sent"), Timestamp(0), may_leave).await;
+        assert_eq!(sent.outcome.map(|answer| answer.status), Ok(200), "{verb}");
+        assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 2, "once for each");
+        assert_eq!(heard.connections(), before + 2, "the connection stood when it was asked");
+    }
+    assert!(heard.all().contains("/sent") && !heard.all().contains("/kept"), "{}", heard.all());
+}

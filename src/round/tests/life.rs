@@ -358,7 +358,7 @@ impl Life {
                 if written {
                     self.write(batch);
                 }
-                self.tell(Event::Stored { op, done });
+                self.tell(Event::Stored { op, done, at: self.now });
             }
             Pending::Dispatch { flight, request, bound } => self.dispatch(flight, request, bound),
             Pending::Heard { flight, request, outcome, sent } => self.heard(flight, request, *outcome, sent),

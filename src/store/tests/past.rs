@@ -70,9 +70,11 @@ async fn who_was_replaced_although_a_lock_was_there_writes_nothing_more() {
     let place = Place::new();
     let first = place.store().await;
     first.write(&[step(&canary(1), "planned")]).await.expect("writes");
+    assert_eq!(first.epoch_now().await, Some(1));
     // As on a file system whose locks mean nothing.
     std::fs::remove_file(place.0.join("state.db.lock")).expect("rm");
     let second = place.store().await;
+    assert_eq!((first.epoch_now().await, first.is_current()), (Some(2), true), "before it writes again");
     assert!(first.is_current(), "it cannot know yet");
     writes_nothing_more(&first).await;
     second.write(&[step(&canary(2), "planned")]).await.expect("writes");
