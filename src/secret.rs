@@ -3,10 +3,14 @@
 //! `Secret` has no `Display`, no `Serialize` and a `Debug` that says nothing; only an edge that sends may call
 //! `expose`. What is wrong with a secret is a named fault that never repeats any part of it.
 
+mod shape;
+
 use std::fmt;
 use std::path::PathBuf;
 
 use secrecy::{ExposeSecret, SecretString};
+
+pub use shape::shapes;
 
 /// Where a secret lies. Only this is ever part of the config.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

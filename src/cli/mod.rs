@@ -29,6 +29,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::app::{self, Fault};
 use crate::logging::{self, Format, Level, Scrub};
+use crate::secret::shapes;
 
 /// What the process answers with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,6 +131,11 @@ enum Command {
     Man,
 }
 
+/// Said instead of anything that would repeat it.
+const TOKEN_AS_ARGUMENT: &str = "one of the arguments looks like an access token, and every user of this machine can \
+                                 read arguments; put the token into a file that the config names, and replace it on \
+                                 the Hub if anybody else uses this machine";
+
 /// What there is a schema of.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Described {
@@ -155,6 +161,10 @@ fn word<T: std::str::FromStr<Err = ()>>(text: &str) -> Result<T, String> {
 
 /// Everything: arguments, log, runtime, command, exit code.
 pub fn main() -> ExitCode {
+    if std::env::args_os().any(|argument| !shapes(argument.as_encoded_bytes()).is_empty()) {
+        complain(TOKEN_AS_ARGUMENT);
+        return ExitCode::from(Exit::Usage as u8);
+    }
     let scrub = Scrub::new();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

@@ -14,20 +14,13 @@ use aho_corasick::AhoCorasick;
 use arc_swap::ArcSwapOption;
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::secret::shapes;
+
 /// What stands in place of a secret.
 const REDACTED: &str = "[redacted]";
 
 /// Shorter secrets are not looked for: they would take ordinary words out of every line.
 const SHORTEST: usize = 6;
-
-/// How the Hub's tokens begin.
-const PREFIXES: [&str; 2] = ["hf_", "api_org_"];
-
-/// What may follow the prefix, before a JSON web token.
-const SIGNED: [&str; 3] = ["oauth_", "jwt_", "refresh_"];
-
-/// Letters and digits that make a token of what begins like one.
-const TOKEN_LENGTH: usize = 20;
 
 /// The live secrets, and how often they were found where they should not be. Clones share both.
 #[derive(Clone, Default)]
@@ -72,7 +65,7 @@ impl Scrub {
         if let Some(live) = self.0.live.load().as_deref() {
             found.extend(live.find_overlapping_iter(text).map(|hit| hit.range()));
         }
-        find_shapes(text, &mut found);
+        found.extend(shapes(text.as_bytes()));
         if found.is_empty() {
             return Cow::Borrowed(text);
         }
@@ -108,26 +101,6 @@ fn spellings(secret: &str) -> Vec<String> {
     }
     all.push(spelling);
     all
-}
-
-/// Finds what is shaped like a token, live or not.
-fn find_shapes(text: &str, found: &mut Vec<Range<usize>>) {
-    for prefix in PREFIXES {
-        for (start, _) in text.match_indices(prefix) {
-            let mut rest = text.get(start + prefix.len()..).unwrap_or_default();
-            let signed = SIGNED.iter().find_map(|kind| rest.strip_prefix(kind));
-            rest = signed.unwrap_or(rest);
-            let length = |fine: fn(&u8) -> bool| rest.bytes().take_while(fine).count();
-            let plain = length(u8::is_ascii_alphanumeric);
-            if plain >= TOKEN_LENGTH {
-                let end = match signed {
-                    Some(_) => length(|b| b.is_ascii_alphanumeric() || b"._-".contains(b)),
-                    None => plain,
-                };
-                found.push(start..text.len() - rest.len() + end);
-            }
-        }
-    }
 }
 
 /// Makes writers that take one event each and pass it on clean.
