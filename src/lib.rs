@@ -28,6 +28,8 @@
 //! carries the effects out over `probe` (the network) and `store` (the journal). Whatever changes the Hub is
 //! durable as an intent before it is sent, so that a crash leaves a trace for the next start.
 
+#![forbid(unsafe_code)]
+
 #[macro_use]
 mod failpoint;
 

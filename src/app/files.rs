@@ -11,7 +11,7 @@ use crate::config::{self, Config, Disk, Source, StorePlace};
 use crate::round::ignores;
 use crate::secret::{Place, SECRET_LIMIT, Secret, SecretFault, strip_line_end};
 
-use super::{Fault, wall_now};
+use super::{Fault, hardening, wall_now};
 
 /// A config that was read.
 #[derive(Debug, Clone)]
@@ -152,9 +152,10 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
             ));
         }
     }
-    if fs::metadata("/proc/self").is_ok_and(|about| about.uid() == 0) {
+    if hardening::is_root() {
         said.push("scopewatch runs as root; it needs no privileges, so give it a user of its own".to_owned());
     }
+    said.extend(hardening::swap_warning().map(str::to_owned));
     said
 }
 

@@ -5,6 +5,7 @@
 
 mod clock;
 mod files;
+mod hardening;
 mod outlet;
 mod serving;
 mod ticks;
@@ -33,6 +34,7 @@ use crate::store::{self, Store, StoreFault, Write};
 
 pub use clock::wall_now;
 pub use files::{Loaded, load_config};
+pub use hardening::harden;
 pub use outlet::Progress;
 pub use serving::{Daemon, serve};
 

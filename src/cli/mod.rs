@@ -161,6 +161,8 @@ fn word<T: std::str::FromStr<Err = ()>>(text: &str) -> Result<T, String> {
 
 /// Everything: arguments, log, runtime, command, exit code.
 pub fn main() -> ExitCode {
+    // Before anything that could hold a secret, fail, or leave a file behind.
+    let open = app::harden();
     if std::env::args_os().any(|argument| !shapes(argument.as_encoded_bytes()).is_empty()) {
         complain(TOKEN_AS_ARGUMENT);
         return ExitCode::from(Exit::Usage as u8);
@@ -182,6 +184,9 @@ pub fn main() -> ExitCode {
     if let Err(error) = start_log(&cli, scrub.clone()) {
         complain(&error);
         return ExitCode::from(Exit::Internal as u8);
+    }
+    for warning in open {
+        tracing::warn!("{warning}");
     }
     let exit = match run(cli, scrub.clone()) {
         Ok(exit) => exit,
