@@ -163,6 +163,7 @@ fn word<T: std::str::FromStr<Err = ()>>(text: &str) -> Result<T, String> {
 pub fn main() -> ExitCode {
     // Before anything that could hold a secret, fail, or leave a file behind.
     let open = app::harden();
+    logging::hide_panics();
     if std::env::args_os().any(|argument| !shapes(argument.as_encoded_bytes()).is_empty()) {
         complain(TOKEN_AS_ARGUMENT);
         return ExitCode::from(Exit::Usage as u8);

@@ -7,15 +7,18 @@
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod foreign;
 mod lines;
+#[cfg(test)]
+mod panic_tests;
 mod scrub;
 #[cfg(test)]
 mod tests;
 
 use std::io;
+use std::io::Write as _;
 
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
-use tracing::subscriber::SetGlobalDefaultError;
+use tracing::subscriber::{NoSubscriber, SetGlobalDefaultError};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::JsonFields;
@@ -48,12 +51,15 @@ impl Level {
     }
 }
 
-/// Starts logging to stderr for the whole process, panics included. Fails where it was started before: the
-/// second `scrub` would guard nothing.
+/// Starts logging to stderr for the whole process. Fails where it was started before: the second `scrub` would
+/// guard nothing.
 pub fn start(format: Format, level: Level, color: bool, scrub: Scrub) -> Result<(), SetGlobalDefaultError> {
-    tracing::subscriber::set_global_default(subscriber(format, level, color, scrub, io::stderr))?;
+    tracing::subscriber::set_global_default(subscriber(format, level, color, scrub, io::stderr))
+}
+
+/// From now on a panic is told by its place alone, in the log or, where none was started, as a line on stderr.
+pub fn hide_panics() {
     std::panic::set_hook(Box::new(|panic| report_panic(panic.location())));
-    Ok(())
 }
 
 /// Everything from an event to the written line.
@@ -77,11 +83,17 @@ fn shown(level: Level) -> Targets {
     Targets::new().with_default(others.filter()).with_target("scopewatch", level.filter())
 }
 
+/// What is said of a panic.
+const PANICKED: &str = "a part of scopewatch failed unexpectedly; please report this place in its source";
+
 /// A panic's place, never its payload, which may hold anything.
 fn report_panic(location: Option<&std::panic::Location<'_>>) {
     let place = location.map(ToString::to_string).unwrap_or_default();
-    tracing::error!(
-        place,
-        "a part of scopewatch failed unexpectedly; please report this place in its source"
-    );
+    // Nobody listens before the log is started, and while a line is written: a panic there is told past the log.
+    if tracing::dispatcher::get_default(|to| to.is::<NoSubscriber>()) {
+        // Where stderr is gone there is nobody left to tell.
+        let _ = writeln!(io::stderr(), "error: {PANICKED} place={place}");
+    } else {
+        tracing::error!(place, "{PANICKED}");
+    }
 }
