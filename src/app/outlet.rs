@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use crate::access::TokenName;
 use crate::config::Config;
 use crate::hub::names::Signer;
-use crate::logging::Scrub;
+use crate::logging::{Scrub, own_up};
 use crate::metrics::{CanaryEvent, Metrics};
 use crate::moment::Timestamp;
 use crate::probe::Keyring;
@@ -228,6 +228,7 @@ impl Outlet for Shown {
             unknown = s.unknown,
             "a round ended"
         );
+        own_up(&self.scrub);
         self.last_report = Some(report);
     }
 

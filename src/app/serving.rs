@@ -38,6 +38,7 @@ pub struct Daemon {
     access: Arc<ArcSwap<Access>>,
     prober: Arc<ArcSwap<Prober>>,
     metrics: Metrics,
+    scrub: Scrub,
     ready: Readiness,
     events: mpsc::Sender<Event>,
     commands: mpsc::Receiver<Command>,
@@ -118,7 +119,8 @@ impl Daemon {
         let ready = Readiness::new();
         let journal = ready.latch("journal");
         let mode = Mode { read_only, one_shot: false };
-        let mut ground = ground(config.clone(), mode, scrub, metrics.clone(), snapshot.clone()).await?;
+        let mut ground =
+            ground(config.clone(), mode, scrub.clone(), metrics.clone(), snapshot.clone()).await?;
         ground.outlet.journal = Some(journal);
         ground.outlet.ready = Some(ready.clone());
 
@@ -165,6 +167,7 @@ impl Daemon {
             access,
             prober,
             metrics,
+            scrub,
             ready,
             events,
             commands,
@@ -209,7 +212,8 @@ impl Daemon {
     async fn obey(&mut self, command: Command) {
         match command {
             Command::Reload(answer) => {
-                let result = self.reload().await.map_err(|fault| fault.to_string());
+                let result =
+                    self.reload().await.map_err(|fault| self.scrub.clean(&fault.to_string()).into_owned());
                 // The client may have gone.
                 let _ = answer.send(result);
             }
@@ -222,7 +226,8 @@ impl Daemon {
     async fn probe(&self, token: &str) -> Result<(), String> {
         let name = TokenName::new(token);
         if self.config.load().token(&name).is_none() {
-            return Err(format!("there is no token '{token}' in the config"));
+            // Not repeated: who confuses a token's name with the token would find it in this answer.
+            return Err("there is no token of this name in the config".to_owned());
         }
         self.events.send(Event::Probe(name)).await.map_err(|_| "the daemon is stopping".to_owned())
     }

@@ -189,7 +189,9 @@ pub fn main() -> ExitCode {
     for warning in open {
         tracing::warn!("{warning}");
     }
-    let exit = match run(cli, scrub.clone()) {
+    let outcome = run(cli, scrub.clone());
+    logging::own_up(&scrub);
+    let exit = match outcome {
         Ok(exit) => exit,
         Err(fault) => {
             complain(&scrub.clean(&fault.to_string()));

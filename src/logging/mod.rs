@@ -62,6 +62,18 @@ pub fn hide_panics() {
     std::panic::set_hook(Box::new(|panic| report_panic(panic.location())));
 }
 
+/// Says in the log whether a secret came as far as the redactor since this was last asked. It did no harm, but it
+/// should never have come so far.
+pub fn own_up(scrub: &Scrub) {
+    let hits = scrub.unsaid();
+    if hits > 0 {
+        tracing::warn!(
+            hits,
+            "a secret was about to be written and was replaced; please report this with the lines around '[redacted]'"
+        );
+    }
+}
+
 /// Everything from an event to the written line.
 fn subscriber<M>(format: Format, level: Level, color: bool, scrub: Scrub, to: M) -> impl Subscriber
 where

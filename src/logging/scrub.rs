@@ -31,6 +31,8 @@ struct Inner {
     /// Every spelling of every live secret; `None` while there are none.
     live: ArcSwapOption<AhoCorasick>,
     hits: AtomicU64,
+    /// As many of them as were told of.
+    said: AtomicU64,
 }
 
 impl Scrub {
@@ -57,6 +59,12 @@ impl Scrub {
     /// How many secrets have been replaced so far.
     pub fn hits(&self) -> u64 {
         self.0.hits.load(Ordering::Relaxed)
+    }
+
+    /// How many were replaced since this was last asked.
+    pub(super) fn unsaid(&self) -> u64 {
+        let hits = self.hits();
+        hits.saturating_sub(self.0.said.swap(hits, Ordering::Relaxed))
     }
 
     /// The text without secrets.

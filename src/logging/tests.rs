@@ -198,6 +198,19 @@ fn other_crates_are_heard_only_when_they_warn_or_at_trace() {
 }
 
 #[test]
+fn a_secret_that_was_stopped_at_the_last_moment_is_owned_up_to_once() {
+    let scrub = Scrub::new();
+    let text = heard(Format::Text, Level::Warn, false, &scrub, || {
+        own_up(&scrub);
+        tracing::error!("{TOKEN} and {TOKEN}");
+        own_up(&scrub);
+        own_up(&scrub);
+    });
+    let warnings: Vec<&str> = text.lines().filter(|line| line.contains(" WARN ")).collect();
+    assert!(warnings.len() == 1 && warnings[0].ends_with(" hits=2"), "{text}");
+}
+
+#[test]
 fn a_panic_shows_its_place_and_never_what_it_says() {
     let text = heard(Format::Json, Level::Error, false, &Scrub::new(), || {
         let before = std::panic::take_hook();
