@@ -7,8 +7,9 @@ use std::sync::OnceLock;
 
 use aho_corasick::{AhoCorasick, MatchKind};
 
+use super::blot::blot;
 use crate::access::TokenName;
-use crate::secret::{Secret, SecretFault};
+use crate::secret::{Secret, SecretFault, shapes};
 
 /// What stands where a secret stood.
 pub(super) const REDACTED: &str = "[redacted]";
@@ -65,16 +66,19 @@ impl Keyring {
         self.secrets.keys()
     }
 
-    /// The bytes with every secret of this ring replaced.
+    /// The bytes without any secret of this ring, however it is spelled, and without what is shaped like a token
+    /// of anybody.
     pub(super) fn scrub<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
-        match self.finder.get_or_init(|| self.finder()) {
-            Finder::Secrets(finder) if finder.is_match(bytes) => {
-                let blots = vec![REDACTED; finder.patterns_len()];
-                Cow::Owned(finder.replace_all_bytes(bytes, &blots))
-            }
-            Finder::Secrets(_) | Finder::Nothing => Cow::Borrowed(bytes),
-            Finder::Blind => Cow::Borrowed(REDACTED.as_bytes()),
-        }
+        let finder = match self.finder.get_or_init(|| self.finder()) {
+            Finder::Secrets(finder) => Some(finder),
+            Finder::Nothing => None,
+            Finder::Blind => return Cow::Borrowed(REDACTED.as_bytes()),
+        };
+        blot(bytes, REDACTED, |text| {
+            let known =
+                finder.into_iter().flat_map(|finder| finder.find_iter(text)).map(|found| found.range());
+            known.chain(shapes(text)).collect()
+        })
     }
 
     fn finder(&self) -> Finder {

@@ -8,6 +8,7 @@
 //! No error of the HTTP client is ever formatted, because its text holds the URL.
 
 mod answer;
+mod blot;
 mod client;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod foreign;

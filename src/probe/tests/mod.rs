@@ -295,6 +295,29 @@ async fn a_secret_that_is_echoed_does_not_leave_the_room() {
 }
 
 #[tokio::test]
+async fn a_secret_that_is_echoed_in_another_spelling_does_not_leave_the_room_either() {
+    let spelled = |each: &dyn Fn(char) -> String| SECRET.chars().map(each).collect::<String>();
+    let minted = "hf_AnotherTokenThatNobodyKnows0123456";
+    for text in [
+        spelled(&|c| format!("\\u{:04x}", u32::from(c))),
+        spelled(&|c| format!("\\\\u{:04X}", u32::from(c))),
+        spelled(&|c| format!("%{:02x}", u32::from(c))),
+        spelled(&|c| format!("{c}\u{200b}")),
+        spelled(&|c| format!("{c}\\n")),
+        minted.to_owned(),
+    ] {
+        let body = format!("{{\"displayName\":\"{text}\",\"other\":1}}");
+        let told = ok(&format!("content-type: application/json\r\nlink: <x?c={minted}>\r\n"), &body);
+        let (endpoint, _) = serve(move |_| Reply::Keep(told.clone())).await;
+        let answer = outcome(&prober(&endpoint), request(Verb::Get, "/x")).await.expect("an answer");
+        let read: serde_json::Value = serde_json::from_str(&answer.body).expect("still JSON");
+        let name = read["displayName"].as_str().expect("a text").replace(char::is_control, "");
+        assert!(name.starts_with("[redacted]") && name.len() < 14, "{name}");
+        assert_eq!((read["other"].as_u64(), answer.link.as_deref()), (Some(1), Some("<x?c=[redacted]>")));
+    }
+}
+
+#[tokio::test]
 async fn nothing_of_ours_prints_a_secret() {
     let proxy = format!("http://user:{OTHER}@127.0.0.1:1");
     let all = Settings { proxy: Some(proxy), ..settings("https://hub.invalid") };
