@@ -1,5 +1,6 @@
 //! The prober against servers that are honest, broken and hostile.
 
+mod audience;
 mod server;
 mod tls;
 
