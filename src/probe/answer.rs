@@ -22,14 +22,22 @@ const OPAQUE_LIMIT: usize = 1024;
 /// Where a request id may stand, best first.
 const REQUEST_IDS: [&str; 3] = ["x-request-id", "x-amzn-trace-id", "x-amz-cf-id"];
 
-/// Reads the response to its end. Everything is scrubbed before it is cut, so that no cut leaves half a
-/// secret.
+/// An answer as it came, before anything of it may leave the room.
+pub(super) struct Raw {
+    status: u16,
+    headers: HeaderMap,
+    bytes: Vec<u8>,
+}
+
+/// Reads the response to its end.
 ///
 /// An encoded body (nobody asked for one) is not unpacked, because a small one may be huge inside: it counts
 /// as beyond the limit, [`Failure::Oversized`].
-pub(super) async fn read(mut response: Response, keyring: &Keyring) -> Result<Answer, Failure> {
+pub(super) async fn read(mut response: Response) -> Result<Raw, Failure> {
     let announced = response.content_length().unwrap_or(0);
-    if encoded(response.headers()) || usize::try_from(announced).is_ok_and(|length| length > BODY_LIMIT) {
+    let headers = response.headers();
+    let huge = usize::try_from(announced).is_ok_and(|length| length > BODY_LIMIT);
+    if huge || encoded(headers) {
         return Err(Failure::Oversized);
     }
     let mut bytes = Vec::new();
@@ -39,23 +47,31 @@ pub(super) async fn read(mut response: Response, keyring: &Keyring) -> Result<An
         }
         bytes.extend_from_slice(&chunk);
     }
-    let headers = response.headers();
-    let kept = |name: &str, limit: usize| header(headers, name, limit, keyring);
-    let content_type = kept("content-type", HEADER_LIMIT).unwrap_or_default();
-    let content_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    Ok(Answer {
-        status: response.status().as_u16(),
-        error_code: kept("x-error-code", HEADER_LIMIT),
-        error_message: kept("x-error-message", HEADER_LIMIT),
-        request_id: REQUEST_IDS.iter().find_map(|name| kept(name, REQUEST_ID_LIMIT)),
-        rate_limit: kept("ratelimit", HEADER_LIMIT),
-        rate_limit_policy: kept("ratelimit-policy", HEADER_LIMIT),
-        retry_after: kept("retry-after", HEADER_LIMIT),
-        date: kept("date", HEADER_LIMIT).as_deref().and_then(Timestamp::parse_http),
-        link: kept("link", LINK_LIMIT),
-        body: body(&bytes, &content_type, keyring),
-        content_type,
-    })
+    let status = response.status().as_u16();
+    Ok(Raw { status, headers: std::mem::take(response.headers_mut()), bytes })
+}
+
+impl Raw {
+    /// What anybody may need of it. Everything is scrubbed before it is cut, so that no cut leaves half a secret.
+    pub(super) fn answer(self, keyring: &Keyring) -> Result<Answer, Failure> {
+        let Raw { status, headers, bytes } = self;
+        let kept = |name: &str, limit: usize| header(&headers, name, limit, keyring);
+        let content_type = kept("content-type", HEADER_LIMIT).unwrap_or_default();
+        let content_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        Ok(Answer {
+            status,
+            error_code: kept("x-error-code", HEADER_LIMIT),
+            error_message: kept("x-error-message", HEADER_LIMIT),
+            request_id: REQUEST_IDS.iter().find_map(|name| kept(name, REQUEST_ID_LIMIT)),
+            rate_limit: kept("ratelimit", HEADER_LIMIT),
+            rate_limit_policy: kept("ratelimit-policy", HEADER_LIMIT),
+            retry_after: kept("retry-after", HEADER_LIMIT),
+            date: kept("date", HEADER_LIMIT).as_deref().and_then(Timestamp::parse_http),
+            link: kept("link", LINK_LIMIT),
+            body: body(&bytes, &content_type, keyring),
+            content_type,
+        })
+    }
 }
 
 /// Whether the body is anything but itself; chunks were taken apart already.
@@ -67,6 +83,11 @@ fn encoded(headers: &HeaderMap) -> bool {
         .any(|(value, fine)| !value.as_bytes().trim_ascii().eq_ignore_ascii_case(fine.as_bytes()))
 }
 
+fn json(content_type: &str) -> bool {
+    content_type == "application/json"
+        || (content_type.starts_with("application/") && content_type.ends_with("+json"))
+}
+
 /// A header's first value: scrubbed, printable, short.
 fn header(headers: &HeaderMap, name: &str, limit: usize, keyring: &Keyring) -> Option<String> {
     let value = keyring.scrub(headers.get(name)?.as_bytes()).into_owned();
@@ -76,9 +97,7 @@ fn header(headers: &HeaderMap, name: &str, limit: usize, keyring: &Keyring) -> O
 
 fn body(bytes: &[u8], content_type: &str, keyring: &Keyring) -> String {
     let clean = keyring.scrub(bytes);
-    let readable = content_type.starts_with("text/")
-        || content_type == "application/json"
-        || (content_type.starts_with("application/") && content_type.ends_with("+json"));
+    let readable = content_type.starts_with("text/") || json(content_type);
     let end = if readable { clean.len() } else { clean.len().min(OPAQUE_LIMIT) };
     String::from_utf8_lossy(&clean[..end]).into_owned()
 }

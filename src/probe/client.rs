@@ -30,6 +30,8 @@ pub enum ProberFault {
     UserAgent,
     #[error("the HTTP client cannot be set up on this system")]
     Client,
+    #[error("the system allows no more threads; raise the limit of tasks or processes (ulimit -u, pids.max)")]
+    Threads,
 }
 
 /// Whether a connection may serve more than one request.

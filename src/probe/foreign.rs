@@ -77,7 +77,8 @@ pub fn answer(bytes: &[u8]) {
     let body = body.get(2..).unwrap_or_default().to_vec();
     let length = body.len();
     let Ok(response) = response.body(body) else { return };
-    let read = RUNTIME.with(|runtime| Some(runtime.as_ref()?.block_on(answer::read(response.into(), &RING))));
+    let raw = RUNTIME.with(|runtime| Some(runtime.as_ref()?.block_on(answer::read(response.into()))));
+    let read = raw.map(|raw| raw.and_then(|raw| raw.answer(&RING)));
     let Some(read) = read else { unreachable!("no runtime") };
     match read {
         Ok(read) => {

@@ -35,6 +35,17 @@ pub(super) async fn guarded<F: Future>(may_leave: Arc<MayLeave>, sending: F) -> 
     (output, refused.load(Ordering::Acquire))
 }
 
+/// The same work, which takes the question along to whatever task carries it out.
+pub(super) fn carried<F: Future>(sending: F) -> impl Future<Output = F::Output> {
+    let gate = GATE.try_with(Gate::clone).ok();
+    async move {
+        match gate {
+            Some(gate) => GATE.scope(gate, sending).await,
+            None => sending.await,
+        }
+    }
+}
+
 /// The request was kept back.
 #[derive(Debug)]
 struct Refused;

@@ -17,6 +17,7 @@ mod keyring;
 mod origin;
 #[cfg(test)]
 mod tests;
+mod wires;
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,10 +31,12 @@ use crate::exchange::{Answer, Credential, Exchange, Failure, Request, Verb};
 use crate::moment::Timestamp;
 use crate::secret::Secret;
 
+use answer::Raw;
 pub use client::{ProberFault, install_crypto};
 pub use gate::MayLeave;
 pub use keyring::Keyring;
 use origin::Origin;
+use wires::Wires;
 
 /// How requests are sent.
 #[derive(Clone)]
@@ -77,6 +80,8 @@ struct Inner {
     /// A fresh connection for each request: on a kept one, a request could be lost without anybody knowing
     /// whether it was heard.
     changes: Client,
+    /// Where both live.
+    wires: Wires,
     request_timeout: Duration,
     read_only: bool,
 }
@@ -93,8 +98,9 @@ impl Prober {
         let origin = Origin::new(&settings.endpoint).ok_or(ProberFault::Endpoint)?;
         let reads = client::build(&settings, origin.plain(), client::Reuse::Kept)?;
         let changes = client::build(&settings, origin.plain(), client::Reuse::Never)?;
+        let wires = Wires::new().map_err(|_| ProberFault::Threads)?;
         let Settings { request_timeout, read_only, .. } = settings;
-        Ok(Prober(Arc::new(Inner { origin, reads, changes, request_timeout, read_only })))
+        Ok(Prober(Arc::new(Inner { origin, reads, changes, wires, request_timeout, read_only })))
     }
 
     /// Sends one request. Whatever happens is in the exchange; `elapsed` ends with the answer's last byte.
@@ -130,8 +136,10 @@ impl Inner {
         };
         let (client, ready) = self.prepare(request, secret)?;
         // Dropping the exchange in the middle closes its connection.
-        match timeout(self.request_timeout, exchange(client, ready, keyring, request.route)).await {
-            Ok(outcome) => outcome,
+        let flight = gate::carried(exchange(client.clone(), ready, request.route));
+        match timeout(self.request_timeout, self.wires.run(flight)).await {
+            Ok(Some(outcome)) => outcome?.answer(keyring),
+            Ok(None) => Err(Failure::Lost),
             // Connecting has a shorter deadline of its own, so that by now the request may have left.
             Err(_) => Err(Failure::Timeout),
         }
@@ -170,12 +178,7 @@ impl Inner {
 }
 
 /// Sends and reads to the end.
-async fn exchange(
-    client: &Client,
-    ready: reqwest::Request,
-    keyring: &Keyring,
-    route: &'static str,
-) -> Result<Answer, Failure> {
+async fn exchange(client: Client, ready: reqwest::Request, route: &'static str) -> Result<Raw, Failure> {
     failpoint!("probe.before", route);
     let flight = failpoint!("probe.waiting", route, while client.execute(ready));
     let response = flight.await.map_err(|error| {
@@ -184,7 +187,7 @@ async fn exchange(
         if error.is_builder() || error.is_connect() { Failure::Unsent } else { Failure::Lost }
     })?;
     failpoint!("probe.headed", route);
-    let answer = answer::read(response, keyring).await;
+    let answer = answer::read(response).await;
     failpoint!("probe.read", route);
     answer
 }

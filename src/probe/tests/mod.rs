@@ -10,7 +10,7 @@ use super::*;
 use crate::access::TokenName;
 use crate::exchange::BODY_LIMIT;
 use crate::secret::SecretFault;
-use server::{Reply, ok, serve};
+use server::{Reply, flood, ok, serve};
 
 const SECRET: &str = "hf_qwertzuiopasdfgh";
 const OTHER: &str = "hf_yxcvbnmlkjhgfdsa";
@@ -238,6 +238,23 @@ async fn a_deadline_is_one_for_all_and_is_told_as_elapsed() {
     let exchange = hasty(&endpoint).send(&keyring(), request(Verb::Get, "/x"), Timestamp(0)).await;
     assert_eq!(exchange.outcome, Err(Failure::Timeout));
     assert!((500..10_000).contains(&exchange.elapsed.as_millis()), "{:?}", exchange.elapsed);
+}
+
+#[tokio::test]
+async fn a_parser_that_never_pauses_holds_up_no_deadline_and_nobody_else() {
+    let endpoint = flood(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", vec![b'0'; 1 << 20]);
+    let prober = hasty(&endpoint);
+    // More of them than there are threads for connections.
+    let mut flights = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let prober = prober.clone();
+        flights.spawn(async move { prober.send(&keyring(), request(Verb::Get, "/x"), Timestamp(0)).await });
+    }
+    while let Some(exchange) = flights.join_next().await {
+        let exchange = exchange.expect("ends");
+        assert_eq!(exchange.outcome, Err(Failure::Timeout));
+        assert!(exchange.elapsed < Duration::from_secs(10), "{:?}", exchange.elapsed);
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! A server of raw bytes on loopback that remembers what it heard.
 
+use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -60,6 +61,25 @@ pub(super) async fn serve(reply: impl Fn(&str) -> Reply + Send + Sync + 'static)
         }
     });
     (endpoint, heard)
+}
+
+/// A server with threads of its own, which says the first once and the second for as long as anybody takes it.
+pub(super) fn flood(once: &'static [u8], again: Vec<u8>) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
+    let again = Arc::new(again);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let again = again.clone();
+            std::thread::spawn(move || {
+                let mut taken = stream.read(&mut [0; 4096]).and_then(|_| stream.write_all(once));
+                while taken.is_ok() {
+                    taken = stream.write_all(&again);
+                }
+            });
+        }
+    });
+    endpoint
 }
 
 async fn converse(
