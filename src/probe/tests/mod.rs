@@ -289,6 +289,44 @@ async fn an_answer_is_read_whole_and_cut_to_what_is_needed() {
 }
 
 #[tokio::test]
+async fn what_would_become_huge_is_no_answer() {
+    let zeros = |count: usize| format!("[{}0]", "0,".repeat(count));
+    for (headers, body, fine) in [
+        (format!("x-filler: {}\r\n", "y".repeat(60_000)), String::new(), true),
+        (format!("x-filler: {}\r\n", "y".repeat(66_000)), String::new(), false),
+        ("x-filler: yyyyyyyyyy\r\n".repeat(40), String::new(), true),
+        (String::new(), zeros(30_000), true),
+        (String::new(), zeros(33_000), false),
+        (String::new(), format!("[{}]", "[],".repeat(17_000)), false),
+        (String::new(), "{\"a\":".repeat(33_000), false),
+        (String::new(), format!("\"{}\"", ":".repeat(BODY_LIMIT - 100)), true),
+    ] {
+        let answer = ok(&format!("content-type: application/json\r\n{headers}"), &body);
+        let (endpoint, _) = serve(move |_| Reply::Keep(answer.clone())).await;
+        let found = outcome(&prober(&endpoint), request(Verb::Get, "/x")).await;
+        assert_eq!(found.err(), (!fine).then_some(Failure::Oversized), "{} {}", headers.len(), body.len());
+    }
+    // What is no JSON is never read as such.
+    let answer = ok("content-type: text/plain\r\n", &zeros(100_000));
+    let (endpoint, _) = serve(move |_| Reply::Keep(answer.clone())).await;
+    assert!(outcome(&prober(&endpoint), request(Verb::Get, "/x")).await.is_ok());
+}
+
+#[tokio::test]
+async fn json_in_no_utf_8_is_no_json_and_text_is_mended() {
+    for (kind, kept) in
+        [("application/json", ""), ("application/problem+json", ""), ("text/html", "text/html")]
+    {
+        let mut answer = ok(&format!("content-type: {kind}; charset=utf-8\r\n"), "{\"id\":\"acme/?x\"}");
+        let at = answer.iter().rposition(|byte| *byte == b'?').expect("a mark");
+        answer[at] = 0xFF;
+        let (endpoint, _) = serve(move |_| Reply::Keep(answer.clone())).await;
+        let answer = outcome(&prober(&endpoint), request(Verb::Get, "/x")).await.expect("an answer");
+        assert_eq!((answer.content_type.as_str(), answer.body.contains('\u{FFFD}')), (kept, true), "{kind}");
+    }
+}
+
+#[tokio::test]
 async fn a_secret_that_is_echoed_does_not_leave_the_room() {
     // Placed so that a cut before the scrub would leave half of it.
     let (fore, late) = ("f".repeat(250), "i".repeat(120));
