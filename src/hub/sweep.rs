@@ -109,7 +109,11 @@ impl SweepWalk {
                 self.turn_to_next_kind();
             }
             Some(next) => self.asked = Some(next),
-            None => self.turn_to_next_kind(),
+            None => {
+                // A further page that leads elsewhere is none of ours to ask, and what stands on it is not known.
+                self.swept.complete &= !link.is_some_and(|link| link.contains("rel=\"next\""));
+                self.turn_to_next_kind();
+            }
         }
     }
 
