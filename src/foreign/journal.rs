@@ -67,6 +67,8 @@ fn step(found: &Canary) {
     for (at, sight) in sights.iter().enumerate() {
         for now in [NOW, found.planned_at, Timestamp(i64::MAX), Timestamp(i64::MIN)] {
             let mut canary = found.clone();
+            canary::clock_stepped(&mut canary, found.planned_at, now, RULES);
+            assert_eq!(canary.state, found.state, "a clock decides nothing");
             canary::after_restart(&mut canary, now);
             assert!(!matches!(canary.state, CanaryState::Planned | CanaryState::Deleting), "still under way");
             let hands = Hands { probed: true, janitor: true };

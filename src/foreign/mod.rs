@@ -45,6 +45,7 @@ pub const ENTRIES: &[Entry] = &[
     Entry { name: "recorded",   cost: 1, run: crate::cli::foreign::recorded },
     Entry { name: "scrub",      cost: 1, run: crate::logging::foreign::scrub },
     Entry { name: "secret",     cost: 1, run: crate::probe::foreign::secret },
+    Entry { name: "sweep",      cost: 1, run: walks::sweep },
     Entry { name: "visit",      cost: 1, run: walks::visit },
     Entry { name: "whoami",     cost: 5, run: whoami::whoami },
     Entry { name: "world",      cost: 5, run: texts::world },

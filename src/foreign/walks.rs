@@ -12,6 +12,7 @@ use crate::hub::inventory::{ACCOUNTS, InventoryWalk, Listed, PAGES};
 use crate::hub::managed::Lists;
 use crate::hub::readings;
 use crate::hub::routes;
+use crate::hub::sweep::{self, Judged, SweepWalk};
 use crate::hub::visit::{Identity, Observer, Sight, Visit};
 use crate::hub::whoami::Declared;
 use crate::intent::{Canary, CanaryState};
@@ -167,6 +168,7 @@ fn lead_to(
     let intent = Intent {
         epoch: 1,
         id: 1,
+        epoch: 1,
         repo: name("scopewatch-canary-x"),
         kind: RepoType::Model,
         group: None,
@@ -297,4 +299,55 @@ pub(super) fn control(bytes: &[u8]) {
     let admin = Declared { user: "ann".to_owned(), ..Declared::default() };
     let can_see = control::capable(&found, Some(&admin), "acme", None);
     assert!(!can_see || (found.result.is_ok() && !found.seen.is_empty()), "capable of nothing it saw");
+}
+
+pub(super) fn sweep(bytes: &[u8]) {
+    let mut walk = SweepWalk::new("acme", "scopewatch-canary", token("janitor"));
+    let mut said = wire::read(bytes).into_iter();
+    let mut heard: Vec<Exchange> = Vec::new();
+    while let Some(request) = walk.next() {
+        assert!(heard.len() < 3 * 50, "the walk ends");
+        let path = request.path.split('?').next().unwrap_or_default();
+        assert!(["/api/models", "/api/datasets", "/api/spaces"].contains(&path), "asks {path:?}");
+        assert!(!request.verb.is_unsafe());
+        let exchange = exchange(request, &mut said);
+        walk.hear(&exchange);
+        heard.push(exchange);
+    }
+    let swept = walk.finish();
+    for hit in &swept.hits {
+        assert!(
+            hit.repo.namespace == "acme" && hit.repo.name.starts_with("scopewatch-canary-"),
+            "{}",
+            hit.repo
+        );
+        assert!(hit.repo.to_string().parse::<RepoName>().is_ok(), "{} is no name", hit.repo);
+        let old = hit.created_at.is_some_and(|at| NOW >= at + RULES.horizon * 2);
+        assert_eq!(sweep::judge(hit, false, None, NOW, RULES), Judged::Foreign, "not signed");
+        let judged = sweep::judge(hit, true, None, NOW, RULES);
+        assert_eq!(judged == Judged::Orphan, old || hit.created_at.is_none(), "{hit:?}");
+        let janitor = TokenName::new("janitor");
+        let adopted = sweep::adopted(7, 1, hit, &janitor, NOW, RULES);
+        assert_eq!(adopted.is_some(), old, "adopted: {hit:?}");
+        assert!(
+            adopted.is_none_or(|canary| canary.state == CanaryState::Unknown && canary.repo_id.is_none())
+        );
+    }
+    if swept.complete {
+        assert!(
+            heard.iter().all(|e| shown(&e.outcome).is_some_and(|body| body.is_array())),
+            "not all were listings"
+        );
+        let more = |e: &Exchange| {
+            e.outcome
+                .as_ref()
+                .is_ok_and(|a| a.link.as_deref().is_some_and(|link| link.contains("rel=\"next\"")))
+        };
+        // What follows was asked for, or the listing was not read to its end.
+        let ends = heard
+            .windows(2)
+            .filter(|pair| pair[0].request.path.split('?').next() != pair[1].request.path.split('?').next());
+        let ends = ends.map(|pair| &pair[0]).chain(heard.last());
+        assert!(!ends.into_iter().any(more), "a listing with a further page counts as whole");
+    }
 }

@@ -4,6 +4,7 @@
 //! an answer that never came. Lines of `---` divide one answer from the next. Whatever is odd is read as something.
 
 use crate::exchange::{Answer, BODY_LIMIT, Failure};
+use crate::moment::Timestamp;
 
 /// One answer, and what else was said with it.
 #[derive(Debug, Clone, Default)]
@@ -55,6 +56,7 @@ fn one(text: &str) -> Said {
             "ratelimit" => answer.rate_limit = Some(value),
             "ratelimit-policy" => answer.rate_limit_policy = Some(value),
             "retry-after" => answer.retry_after = Some(value),
+            "date" => answer.date = Timestamp::parse_http(&value),
             "link" => answer.link = Some(value),
             "restriction" => said.restrictions.push(value),
             "after" => said.after = value.parse().unwrap_or(1),
