@@ -106,8 +106,7 @@ impl Daemon {
     /// Builds everything, then starts it. Nothing is asked of the Hub before all that can fail has succeeded.
     pub async fn start(path: &Path, read_only: bool, scrub: Scrub) -> Result<Daemon, Fault> {
         // Before anybody can see that it listens: until then the signal would end the process.
-        let hangup = signal(SignalKind::hangup())
-            .map_err(|error| Fault::Internal(format!("no signal handler: {error}")))?;
+        let hangup = hangup_handler()?;
         let loaded = load_config(path)?;
         refuse_unbuilt(&loaded.config)?;
         warn_of_config(&loaded);
@@ -274,6 +273,10 @@ impl Daemon {
             .await
             .map_err(|_| Fault::Internal("the round loop has ended".to_owned()))
     }
+}
+
+fn hangup_handler() -> Result<Signal, Fault> {
+    signal(SignalKind::hangup()).map_err(|error| Fault::Internal(format!("no signal handler: {error}")))
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Fault> {

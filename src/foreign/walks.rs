@@ -168,7 +168,6 @@ fn lead_to(
     let intent = Intent {
         epoch: 1,
         id: 1,
-        epoch: 1,
         repo: name("scopewatch-canary-x"),
         kind: RepoType::Model,
         group: None,
