@@ -80,16 +80,12 @@ impl Store {
         let told = |trouble: Trouble| trouble.told(&path, Operation::Open);
         let mut connection = connect(&path, mode).await.map_err(told)?;
         failpoint!("open.connected");
-        opening::check_health(&mut connection, &path).await?;
-        failpoint!("open.checked");
-        let Opened { epoch, past, head } = match mode {
-            Mode::Write => {
-                let witnesses = Witnesses::of(&[&named, &path]);
-                opening::take_over(&mut connection, &witnesses, now, &path).await?
-            }
-            Mode::Read => {
-                opening::check_version(&mut connection, &path).await?;
-                Opened { epoch: 0, past: Past::Continued, head: Head::none() }
+        let opened = begin(&mut connection, mode, &[&named, &path], now).await;
+        let Opened { epoch, past, head } = match opened {
+            Ok(opened) => opened,
+            Err(fault) => {
+                retire(connection, &fault).await;
+                return Err(fault);
             }
         };
         let stand = Stand::new(head, &path);
@@ -308,9 +304,9 @@ impl Store {
                 Ok(value)
             }
             Err(trouble) => {
-                // Waits until the file is let go, so that the next connection does not find it busy.
-                let _ = connection.close_hard().await;
-                Err(told(trouble))
+                let fault = told(trouble);
+                retire(connection, &fault).await;
+                Err(fault)
             }
         }
     }
@@ -334,6 +330,37 @@ fn step(batch: &[Write]) -> &'static str {
         _ => None,
     });
     states.into_iter().next().unwrap_or("rest")
+}
+
+/// Looks through the file and takes it over, or merely looks whether it can be read. The last of its names is the one
+/// behind all links.
+async fn begin(
+    connection: &mut SqliteConnection,
+    mode: Mode,
+    names: &[&Path; 2],
+    now: Timestamp,
+) -> Result<Opened, StoreFault> {
+    let path = names[1];
+    opening::check_health(connection, path).await?;
+    failpoint!("open.checked");
+    match mode {
+        Mode::Write => opening::take_over(connection, &Witnesses::of(names), now, path).await,
+        Mode::Read => {
+            opening::check_version(connection, path).await?;
+            Ok(Opened { epoch: 0, past: Past::Continued, head: Head::none() })
+        }
+    }
+}
+
+/// Ends a connection that failed. After a failed fsync it is left as it is until the process ends: closing it would
+/// fold the log into the file, and so write on and sync again what may never have reached the disk.
+async fn retire(connection: SqliteConnection, fault: &StoreFault) {
+    if matches!(fault, StoreFault::Untrusted { .. }) {
+        Box::leak(Box::new(connection));
+    } else {
+        // Waits until the file is let go, so that the next connection does not find it busy.
+        let _ = connection.close_hard().await;
+    }
 }
 
 async fn connect(path: &Path, mode: Mode) -> Result<SqliteConnection, Trouble> {
