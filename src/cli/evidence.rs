@@ -147,7 +147,7 @@ fn summary(verified: &Verified) -> String {
     line(&mut text, format_args!("epoch {}: so often was the store opened for writing", verified.epoch));
     for noted in &verified.noted {
         let what = noted.past.told().unwrap_or_default();
-        let cleared = if noted.cleared { "a person has cleared it" } else { "nobody has cleared it yet" };
+        let cleared = if noted.cleared { "it is cleared" } else { "nobody has cleared it yet" };
         line(&mut text, format_args!("entry {} noted at {}: {what}; {cleared}", noted.seq, noted.at));
     }
     text

@@ -124,7 +124,8 @@ pub struct Noted {
     pub past: Past,
     /// Every flaw that it found.
     pub flaws: Vec<Flaw>,
-    /// A person has since cleared a breaker, and thereby this.
+    /// It is not told any more: a person has since cleared a breaker, or, where the journal was emptied, the
+    /// finding about that has ended.
     pub cleared: bool,
 }
 

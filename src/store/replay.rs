@@ -7,8 +7,9 @@ use std::time::Duration;
 use super::bodies::{self, Print};
 use super::evidence::{Kind, Line};
 use super::head::Head;
-use super::{Flaw, Noted};
+use super::{Flaw, Noted, Past};
 use crate::moment::Timestamp;
+use crate::report::FindingKind;
 
 /// When creation calls are pruned: later than they count, so that a clock that was wrong by less than a day
 /// forgets none.
@@ -102,9 +103,7 @@ impl Replay {
                 let read: bodies::UnlatchedRead = line.read()?;
                 self.breakers.remove(&read.organization);
                 // A person has looked; what was found before is not told again.
-                for noted in &mut self.noted {
-                    noted.cleared = true;
-                }
+                self.noted.iter_mut().for_each(|noted| noted.cleared = true);
             }
             Kind::Pause => {
                 let read: bodies::PauseRead = line.read()?;
@@ -121,9 +120,14 @@ impl Replay {
                 ];
                 if kind == Kind::FindingBegan {
                     self.findings.insert(words, (seq, read.since));
-                } else {
-                    self.findings.remove(&words);
+                    return Some(());
                 }
+                if words[0] == FindingKind::StateReset.as_str() {
+                    // What was lost was looked for; nobody changed anything, so that no person need look.
+                    let emptied = self.noted.iter_mut().filter(|noted| noted.past == Past::Emptied);
+                    emptied.for_each(|noted| noted.cleared = true);
+                }
+                self.findings.remove(&words);
             }
         }
         Some(())

@@ -358,6 +358,14 @@ async fn what_was_found_is_told_at_every_start_until_a_person_clears_it() {
     place.remove();
     assert_eq!(place.past().await, Past::Emptied);
     assert_eq!(place.past().await, Past::Emptied, "though by now there is a journal");
+    let store = place.store().await;
+    let reset = finding(FindingKind::StateReset, None);
+    let over = Finding { resolved_at: Some(at(9)), ..reset.clone() };
+    store.write(&[Write::Finding(reset)]).await.expect("writes");
+    assert_eq!(place.verified().await.past(), Past::Emptied);
+    store.write(&[Write::Finding(over)]).await.expect("writes");
+    assert_eq!(place.verified().await.past(), Past::Continued, "what was lost was looked for");
+    store.close().await;
     let old = std::fs::read(place.file()).expect("r");
     place.life(5).await;
     std::fs::write(place.file(), old).expect("w");
@@ -366,9 +374,13 @@ async fn what_was_found_is_told_at_every_start_until_a_person_clears_it() {
     assert_eq!(place.past().await, past);
     let noted = place.verified().await.noted;
     let told: Vec<(&str, bool)> = noted.iter().map(|noted| (noted.past.as_str(), noted.cleared)).collect();
-    let expected = ["emptied", "emptied", "regressed", "regressed"].map(|word| (word, false));
-    assert_eq!(told, expected);
+    let (emptied, regressed) = (("emptied", true), ("regressed", false));
+    assert_eq!(told, [emptied, emptied, emptied, regressed, regressed]);
     let store = place.store().await;
+    let again =
+        Finding { since: at(30), resolved_at: Some(at(31)), ..finding(FindingKind::StateReset, None) };
+    store.write(&[Write::Finding(again)]).await.expect("writes");
+    assert_eq!(store.verify().await.expect("reads").past(), past, "an old copy is for a person");
     store.write(&[Write::Unlatch { organization: "acme".into(), at: at(20) }]).await.expect("writes");
     store.close().await;
     assert_eq!(place.past().await, Past::Continued);
