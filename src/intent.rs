@@ -113,6 +113,13 @@ impl Canary {
         !matches!(self.shown(), ShownState::Refused | ShownState::Deleted) && self.state != CanaryState::Gone
     }
 
+    /// The latest moment that its record names as past.
+    pub fn latest_mark(&self) -> Timestamp {
+        let deletes = self.deletes.iter().map(|attempt| attempt.at);
+        let marks = deletes.chain(self.absences.iter().copied()).chain(self.given_up_at);
+        marks.fold(self.planned_at, Timestamp::max)
+    }
+
     /// The state as reports show it.
     pub fn shown(&self) -> ShownState {
         let acknowledged = self.deletes.iter().any(|d| d.outcome == DeleteOutcome::Acknowledged);

@@ -55,7 +55,7 @@ const ROOMS: &[(&str, Kind, &str)] = &[
     ("cli",       Shell, "access exchange intent moment report secret config schedule plan pace hub compare alert \
                           explain render baseline probe store metrics notify serve logging round app simulator"),
     // Asks every reader of foreign bytes; only tests and fuzz targets are built with it.
-    ("foreign",   Shell, "access exchange intent moment report config pace hub compare alert explain \
+    ("foreign",   Shell, "access exchange intent moment report secret config pace hub compare alert explain \
                           probe store metrics logging round cli simulator"),
     ("main",      Shell, "cli"),
     ("lib",       Shell, ""), // declares the rooms, uses none

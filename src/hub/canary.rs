@@ -180,15 +180,6 @@ pub fn after_restart(canary: &mut Canary, now: Timestamp) -> Option<Event> {
     event
 }
 
-/// The latest moment that its record names as past.
-pub fn latest_mark(canary: &Canary) -> Timestamp {
-    let deletes = canary.deletes.iter().map(|attempt| attempt.at);
-    deletes
-        .chain(canary.absences.iter().copied())
-        .chain(canary.given_up_at)
-        .fold(canary.planned_at, Timestamp::max)
-}
-
 /// The clock was set: it would show `expected`, and shows `now`. Whatever could still take effect is given its
 /// horizon anew, because how much of it has passed the record no longer tells; sightings of absence begin anew.
 /// Nothing that was over becomes open again.

@@ -144,6 +144,7 @@ impl Engine {
             meters.push(Meter::CanaryDeleted { organization: organization.clone() });
         }
         if event == "quarantined" {
+            self.left_changed = true;
             meters.push(Meter::CanaryAbandoned { organization });
             let text = format!(
                 "canary {} ({} {}) is in quarantine: {}",

@@ -137,7 +137,7 @@ impl Engine {
         let rules = self.rules();
         let mut changed = Vec::new();
         for live in self.canaries.values_mut() {
-            if canary::latest_mark(&live.canary) > now.wall
+            if live.canary.latest_mark() > now.wall
                 && let Some(event) = canary::clock_stepped(&mut live.canary, now.wall, now.wall, rules)
             {
                 changed.push(Write::Canary {

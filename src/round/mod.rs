@@ -128,6 +128,10 @@ pub struct Engine {
     creations: Vec<Creation>,
     breakers: BTreeMap<String, Breaker>,
     sweeps: BTreeMap<String, Sweep>,
+    /// Something went into quarantine that no finding tells yet.
+    left_changed: bool,
+    /// When an unfinished canary is to be told as left.
+    left_due: Option<Duration>,
     /// When the journal was found to be another than before.
     reset_at: Option<Duration>,
     pauses: BTreeMap<String, Pause>,
@@ -236,6 +240,8 @@ impl Engine {
             tasked: false,
             wanted: Vec::new(),
             sweeps: BTreeMap::new(),
+            left_changed: false,
+            left_due: None,
             reset_at: None,
             recovering: false,
             round: None,
@@ -339,7 +345,7 @@ impl Engine {
         let canaries = self.canary_wakes(now);
         let round = self.round.as_ref().and_then(Round::wake_at);
         // What is due already waits for something that will be an event of its own: waking for it would spin.
-        [canaries, round, self.retry_at, self.sweep_wakes()]
+        [canaries, round, self.retry_at, self.sweep_wakes(), self.left_due]
             .into_iter()
             .flatten()
             .filter(|at| *at > now.mono)
@@ -385,6 +391,7 @@ impl Engine {
                 break;
             }
         }
+        self.tell_left(now);
         self.save(now);
         self.launch(now);
         // While the store fails, what is shown goes on from the state in memory.

@@ -304,9 +304,31 @@ impl Engine {
         }
     }
 
+    /// A canary that is still unfinished so long after its intent is told as left.
+    fn left_after(&self) -> Duration {
+        self.rules().horizon * 2 + Duration::from_secs(600)
+    }
+
+    /// When the next unfinished canary must be told as left.
+    pub(super) fn left_wakes(&self, now: Moment) -> Option<Duration> {
+        let told_at = |canary: &Canary| canary.planned_at + self.left_after() + Duration::from_secs(1);
+        let open = self.canaries.values().map(|live| &live.canary).filter(|canary| canary.unfinished());
+        open.map(told_at).filter(|at| *at > now.wall).map(|at| now.mono + at.since(now.wall)).min()
+    }
+
+    /// Tells what is left as soon as that changes; rounds may be a day apart.
+    pub(super) fn tell_left(&mut self, now: Moment) {
+        let due = self.left_due.is_some_and(|at| now.mono >= at);
+        if due || self.left_changed {
+            self.organization_findings(now);
+        }
+        self.left_due = self.left_wakes(now);
+    }
+
     pub(super) fn organization_findings(&mut self, now: Moment) {
         let config = self.config.clone();
-        let patience = self.rules().horizon * 2 + Duration::from_secs(600);
+        let patience = self.left_after();
+        self.left_changed = false;
         for organization in &config.organizations {
             let left: Vec<String> = self
                 .canaries

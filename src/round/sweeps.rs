@@ -109,7 +109,7 @@ impl Engine {
         self.reset_at = Some(now.mono);
         let config = self.config.clone();
         for organization in &config.organizations {
-            if self.creates_in(&organization.name) {
+            if self.creates_in(&organization.name) || organization.janitor.is_some() {
                 self.sweeps.entry(organization.name.clone()).or_default().owed = true;
             }
         }
@@ -169,10 +169,10 @@ impl Engine {
         let mut moved = false;
         for organization in &config.organizations {
             let name = &organization.name;
-            let creates = self.creates_in(name);
+            // Also where nothing is created any more: what the journal lost may be from before.
+            let creates = self.creates_in(name) || self.last_canary > 0;
             let state = self.sweeps.entry(name.clone()).or_default();
-            let due = creates
-                && (!self.mode.one_shot || state.owed)
+            let due = (state.owed || (creates && !self.mode.one_shot))
                 && state.next_at.is_none_or(|at| at <= now.mono);
             if state.under_way() || !(due || state.wanted) {
                 continue;

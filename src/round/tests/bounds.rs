@@ -58,3 +58,22 @@ fn a_row_that_points_at_somebody_elses_repository_deletes_nothing() {
     let held = life.journal.values().any(|c| c.state == CanaryState::Quarantined);
     assert!(held && life.hub.repos.values().any(|repo| repo.id == id), "its name is not signed by us");
 }
+
+#[test]
+fn what_is_left_is_told_in_time_however_rare_the_rounds_are() {
+    let mut life = world(configured(PLAIN), SERVE, 1);
+    life.fate = Box::new(|request, _| if request.verb == Verb::Delete { Fate::Unsent } else { Fate::Fine });
+    life.start();
+    life.tell(Event::Due(Classes::ALL));
+    let told = |life: &super::life::Life| {
+        life.kept
+            .findings
+            .iter()
+            .any(|f| f.kind == crate::report::FindingKind::CanaryLeft && f.resolved_at.is_none())
+    };
+    // Two horizons and ten minutes, and not one round more.
+    life.run_until(S(700), 20_000);
+    assert!(!told(&life));
+    life.run_until(S(740), 20_000);
+    assert!(told(&life) && life.reports.len() == 1);
+}
