@@ -138,6 +138,12 @@ impl Engine {
 
     /// Bounds, budgets and locks: why a probe waits its turn before its intent is written, if it must.
     fn creation_must_wait(&self, check: &Check, user: &str, now: Moment) -> Option<String> {
+        // Asked first, because it is quickly told of the many that wait.
+        if self.unresolved(&check.organization) >= UNRESOLVED_MAX {
+            return Some(format!(
+                "{UNRESOLVED_MAX} canaries of the organization are not resolved; see `scopewatch canaries list`"
+            ));
+        }
         if let Some(why) = self.user_must_wait(check, user, now) {
             return Some(why);
         }
@@ -151,9 +157,7 @@ impl Engine {
                 "canary {id} of its user is not resolved yet; see `scopewatch canaries list`"
             ));
         }
-        (self.unresolved(&check.organization) >= UNRESOLVED_MAX).then(|| {
-            format!("{UNRESOLVED_MAX} canaries of the organization are not resolved; see `scopewatch canaries list`")
-        })
+        None
     }
 
     /// What holds for every call that may create, on a sentinel too: the user's lock, pauses and budget.

@@ -169,12 +169,18 @@ impl Engine {
         let mut moved = false;
         for organization in &config.organizations {
             let name = &organization.name;
-            // Also where nothing is created any more: what the journal lost may be from before.
-            let creates = self.creates_in(name) || self.last_canary > 0;
             let state = self.sweeps.entry(name.clone()).or_default();
-            let due = (state.owed || (creates && !self.mode.one_shot))
-                && state.next_at.is_none_or(|at| at <= now.mono);
-            if state.under_way() || !(due || state.wanted) {
+            let rested = state.next_at.is_none_or(|at| at <= now.mono);
+            let asked = state.wanted || (rested && state.owed);
+            if state.under_way() || !(asked || (rested && !self.mode.one_shot)) {
+                continue;
+            }
+            // Also where nothing is created any more: what the journal lost may be from before.
+            let needed = asked || self.last_canary > 0 || self.creates_in(name);
+            let state = self.sweeps.entry(name.clone()).or_default();
+            if !needed {
+                // Looked at again by the hour, because it costs a walk through all checks.
+                state.next_at = Some(now.mono + EVERY);
                 continue;
             }
             state.wanted = false;
