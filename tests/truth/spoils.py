@@ -140,7 +140,8 @@ WIRED = [
 assert {f.name for f in WIRED} == set(SPOILS)
 
 # Answers that nobody could tell from the Hub's own. Verdicts must go wrong, or the comparison sees nothing.
-DENIAL = status("lie", "denied", 403, "", error(LACKING), "place list object")
+# It names no namespace: one that is not the asked one would give it away.
+DENIAL = status("lie", "denied", 403, "", error(LACKING.replace(" on namespace x", "")), "place list object")
 GRANT = success("granted", "OK", "check", "lie", headers=TEXT)
 
 # -- what strikes a creation, and the canary afterwards ----------------------------------------------------------
