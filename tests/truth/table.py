@@ -103,7 +103,7 @@ def audited():
     with Bench(world_of(table)) as bench:
         bench.faults(fault_orders(table))
         organizations, tokens = config_of(table, wish)
-        report = bench.audit(bench.config(organizations, tokens, request_timeout="5s", max_in_flight=16))
+        report = bench.audit(bench.config(organizations, tokens, request_timeout="5s", max_in_flight=6))
         harm, made = bench.harm()
         records = {q["request_id"]: q for q in bench.requests()}
         cells = []
