@@ -109,7 +109,7 @@ pub use armed::{reach, watch};
 
 #[cfg(feature = "failpoints")]
 mod armed {
-    //! What happens at a point: what the environment asks for, `NAME[@HIT]:kill|abort|linger|stop|trace`, or nothing.
+    //! What happens at a point: what the environment asks for, `NAME[@HIT]:kill|abort|stop|trace`, or nothing.
 
     use std::future::Future;
     use std::io::Write;
@@ -124,8 +124,6 @@ mod armed {
     const VARIABLE: &str = "SCOPEWATCH_FAILPOINT";
     /// How far into its waiting a watched future is interrupted.
     const MIDDLE: Duration = Duration::from_millis(150);
-    /// In this time the others do whatever they do not wait with.
-    const LINGERING: Duration = Duration::from_millis(500);
     /// Within this every thread has stopped.
     const STOPPING: Duration = Duration::from_millis(100);
 
@@ -133,8 +131,6 @@ mod armed {
     enum Action {
         Kill,
         Abort,
-        /// Lets the other threads run on for a while, then kills: whoever should have waited for this one is seen.
-        Linger,
         Stop,
         /// Says the name of each point that is reached.
         Trace,
@@ -174,7 +170,6 @@ mod armed {
         let action = match action {
             "kill" => Action::Kill,
             "abort" => Action::Abort,
-            "linger" => Action::Linger,
             "stop" => Action::Stop,
             "trace" => Action::Trace,
             _ => return None,
@@ -209,11 +204,6 @@ mod armed {
         std::process::abort()
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this thread is to stand still, whatever it is doing")]
-    fn rest(time: Duration) {
-        std::thread::sleep(time);
-    }
-
     /// The process gets here.
     pub fn reach(point: &str, kind: &str) {
         let Some(order) = order() else { return };
@@ -230,14 +220,11 @@ mod armed {
         match order.action {
             Action::Abort => std::process::abort(),
             Action::Kill => kill(),
-            Action::Linger => {
-                rest(LINGERING);
-                kill()
-            }
             Action::Stop => {
                 let _ = kill_process(getpid(), Signal::STOP);
                 // The signal may reach another thread first; this one must not get ahead meanwhile.
-                rest(STOPPING);
+                #[expect(clippy::disallowed_methods, reason = "the whole process is being stopped")]
+                std::thread::sleep(STOPPING);
             }
             Action::Trace => {}
         }

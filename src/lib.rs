@@ -9,7 +9,7 @@
 //! edges      probe store metrics serve logging                one kind of I/O each, strangers to one another
 //! shell      round app cli                                    the story, the life, the commands
 //! apart      simulator                                        a pretend Hub; shares nothing with the rest
-//!            failpoint                                        where a crash test ends the process; in no release
+//!            failpoint planted                                where tests end the process, and what they spoil
 //! ```
 //!
 //! Who may use whom is a table in `tests/architecture.rs`, which reads every file. Four sentences to keep: the
@@ -56,6 +56,7 @@ pub mod metrics;
 pub mod moment;
 pub mod pace;
 pub mod plan;
+pub mod planted;
 pub mod probe;
 pub mod render;
 pub mod report;

@@ -25,6 +25,7 @@ enum Kind {
 const ROOMS: &[(&str, Kind, &str)] = &[
     ("access",    Word,  ""),
     ("moment",    Word,  ""),
+    ("planted",   Word,  "access"), // defects of tests; in every build that anybody runs it is the constant `false`
     ("secret",    Word,  ""),
     ("exchange",  Word,  "access moment"),
     ("intent",    Word,  "access moment"),
@@ -34,7 +35,7 @@ const ROOMS: &[(&str, Kind, &str)] = &[
     ("schedule",  Core,  "access config moment"),
     ("plan",      Core,  "access config exchange hub moment pace schedule"), // names each request as it will be sent
     ("pace",      Core,  "access moment"),
-    ("hub",       Core,  "access exchange intent moment"), // never secret: what knows the Hub's paths holds no token
+    ("hub",       Core,  "access exchange intent moment planted"), // never secret: what knows the Hub's paths holds no token
     ("compare",   Core,  "access"),
     ("alert",     Core,  "access compare config moment report"),
     ("baseline",  Core,  "access config moment report"), // today's answers as expectations, in the config's words
@@ -48,9 +49,9 @@ const ROOMS: &[(&str, Kind, &str)] = &[
     ("serve",     Edge,  "access intent metrics moment report"),
     ("logging",   Edge,  "access secret"),
 
-    ("round",     Shell, "access exchange intent moment report secret \
+    ("round",     Shell, "access exchange intent moment planted report secret \
                           config schedule plan pace hub compare alert explain probe store"),
-    ("app",       Shell, "access exchange intent moment report secret config schedule plan pace hub compare alert \
+    ("app",       Shell, "access exchange intent moment planted report secret config schedule plan pace hub compare alert \
                           probe store metrics notify serve logging round"),
     ("cli",       Shell, "access exchange intent moment report secret config schedule plan pace hub compare alert \
                           explain render baseline probe store metrics notify serve logging round app simulator"),

@@ -159,6 +159,17 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     said
 }
 
+/// Plants the defect that tests/crash asks for.
+#[cfg(all(feature = "failpoints", not(test)))]
+pub(super) fn plant() -> Result<(), Fault> {
+    use crate::planted;
+    #[expect(clippy::disallowed_methods, reason = "the defect of a test; no release has this")]
+    let Ok(word) = std::env::var("SCOPEWATCH_PLANTED") else { return Ok(()) };
+    let defect = word.parse().map_err(|()| Fault::Internal(format!("there is no defect '{word}'")))?;
+    planted::choose(defect);
+    Ok(())
+}
+
 /// Bytes of a key that is made here.
 const KEY_BYTES: usize = 32;
 

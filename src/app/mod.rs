@@ -140,6 +140,8 @@ async fn ground(
     snapshot: Arc<ArcSwap<Snapshot>>,
 ) -> Result<Ground, Fault> {
     failpoint!("app.begun");
+    #[cfg(all(feature = "failpoints", not(test)))]
+    files::plant()?;
     let prober = prober(&config, mode.read_only)?;
     let store = open_store(&config, store::Mode::Write).await?;
     failpoint!("app.opened");

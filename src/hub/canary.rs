@@ -11,6 +11,7 @@ use crate::access::{RepoName, RepoType, TokenName, UnknownReason};
 use crate::exchange::{Answer, Failure};
 use crate::intent::{Canary, CanaryState, DeleteAttempt, DeleteOutcome, Deleter, ShownState};
 use crate::moment::Timestamp;
+use crate::planted::{self, Defect};
 
 use super::classify::{self, CreateHeard, DeleteRow};
 use super::visit::{Identity, Sight};
@@ -135,6 +136,9 @@ fn last_send(canary: &Canary) -> Timestamp {
 /// From when on absence counts: every request of ours is over. A creation that nobody answered is given ten
 /// seconds at least, the time of its second look, however short the horizon.
 fn settled_at(canary: &Canary, rules: Rules) -> Timestamp {
+    if planted::is(Defect::NoCreateHorizon) {
+        return canary.planned_at;
+    }
     let posted = canary.given_up_at.map(|at| at + rules.horizon.max(LEAST_WAIT));
     let others = last_send(canary) + rules.horizon;
     posted.map_or(others, |at| at.max(others))
@@ -287,6 +291,9 @@ const NOT_SIGNED: &str = "its name does not bear our signature; was canary_key c
 
 /// Compares. `signed` says that the name bears our signature for this namespace and kind.
 pub fn prove(canary: &Canary, seen: &Identity, signed: bool, rules: Rules) -> Proof {
+    if planted::is(Defect::NoIdCheck) {
+        return Proof::Ours;
+    }
     let differs = |shown: &Option<String>, ours: &str| shown.as_deref().is_some_and(|shown| shown != ours);
     if differs(&seen.full_name, &canary.repo.to_string()) {
         return Proof::Foreign("the Hub answers with another repository under its name");
@@ -373,7 +380,8 @@ fn deleter(canary: &Canary, hands: Hands) -> Result<Deleter, Option<&'static str
 
 /// Whether a further DELETE may leave: every earlier one was refused, never left, or is older than the horizon.
 fn may_delete(canary: &Canary, now: Timestamp, rules: Rules) -> bool {
-    canary.deletes.iter().all(|d| is_over(d) || now >= d.at + rules.horizon)
+    planted::is(Defect::NoDeleteHorizon)
+        || canary.deletes.iter().all(|d| is_over(d) || now >= d.at + rules.horizon)
 }
 
 /// After a visit. `signed` as in [`prove`].

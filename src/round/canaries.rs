@@ -15,6 +15,7 @@ use crate::hub::visit::{Observer, Sight, Visit};
 use crate::intent::{Canary, CanaryState, Deleter, ShownState};
 use crate::moment::{Moment, Timestamp};
 use crate::plan::calls::VISITS_OF_A_RUN;
+use crate::planted::{self, Defect};
 use crate::store::{Breaker, Write};
 
 use super::gate::Bound;
@@ -119,7 +120,8 @@ impl Live {
 impl Engine {
     /// Takes over a canary from the journal.
     pub(super) fn resume_canary(&mut self, mut canary: Canary, now: Moment) {
-        let event = canary::after_restart(&mut canary, now.wall);
+        let again = planted::is(Defect::RePost) && canary.state == CanaryState::Planned;
+        let event = if again { None } else { canary::after_restart(&mut canary, now.wall) };
         if let Some(event) = event {
             self.unsaved.push(Write::Canary {
                 canary: canary.clone(),
@@ -128,6 +130,16 @@ impl Engine {
             });
         }
         self.canaries.insert(canary.id, Live::new(canary));
+    }
+
+    /// What a crash left planned is asked for again: the defect of that name.
+    pub(super) fn post_again(&mut self, now: Moment) {
+        let planned = |live: &Live| live.canary.state == CanaryState::Planned && live.check.is_none();
+        let again: Vec<i64> =
+            self.canaries.iter().filter(|(_, live)| planned(live)).map(|(id, _)| *id).collect();
+        for id in again {
+            self.intent_stored(id, true, now.mono, now);
+        }
     }
 
     /// Writes the canary down and counts what is new about it.

@@ -9,6 +9,7 @@ use crate::hub::classify::{self, CreateHeard, is_object_id};
 use crate::hub::routes;
 use crate::intent::{Canary, CanaryState};
 use crate::moment::Moment;
+use crate::planted::{self, Defect};
 use crate::store::{Creation, Pause, Write};
 
 use super::canaries::Live;
@@ -242,6 +243,10 @@ impl Engine {
         live.busy = true;
         self.canaries.insert(id, live);
         self.check_creates(at, id);
+        if planted::is(Defect::PostFirst) {
+            // It is written down with what becomes of it.
+            return self.intent_stored(id, true, now.mono, now);
+        }
         self.store(Op::Intent(id), vec![write, Write::Creation(creation)]);
     }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::exchange::Request;
 use crate::intent::{CanaryState, DeleteOutcome};
 use crate::moment::Moment;
+use crate::planted::{self, Defect};
 
 use super::{Engine, Job};
 
@@ -27,6 +28,9 @@ pub struct Bound {
 ///
 /// What is not bound changes nothing and may leave at any time.
 pub fn may_leave(bound: Option<Bound>, now: Duration, epoch: Option<i64>) -> bool {
+    if planted::is(Defect::NoCheckAtSend) || (planted::is(Defect::HolderNotEpoch) && epoch.is_some()) {
+        return true;
+    }
     bound.is_none_or(|bound| now <= bound.before && epoch == Some(bound.epoch))
 }
 
@@ -81,6 +85,7 @@ impl Engine {
         let over = earlier
             .iter()
             .all(|attempt| crate::hub::canary::is_over(attempt) || now.wall >= attempt.at + horizon);
+        let over = over || planted::is(Defect::NoDeleteHorizon);
         assert!(over, "I4: no second deletion before the first can no longer take effect");
         let identified = live.and_then(|live| live.identified_at);
         let fresh = identified.is_some_and(|seen| now.mono.saturating_sub(seen) <= super::SEND_WITHIN);

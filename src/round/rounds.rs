@@ -10,6 +10,7 @@ use crate::access::{Access, TokenName, UnknownReason};
 use crate::hub::control::Control;
 use crate::moment::Moment;
 use crate::plan::plan;
+use crate::planted::{self, Defect};
 use crate::schedule::{Classes, period, spread};
 
 use super::checks::CheckJob;
@@ -146,6 +147,10 @@ impl Engine {
         if round.phase != Phase::Keys {
             return;
         }
+        if planted::is(Defect::RePost) {
+            self.post_again(now);
+        }
+        let Some(round) = &mut self.round else { return };
         let mut tokens: BTreeSet<TokenName> = round.jobs.iter().map(|job| job.check.token.clone()).collect();
         if round.due.declared {
             let only = &self.only;
