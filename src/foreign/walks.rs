@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use crate::access::{RepoName, RepoType, TokenName};
 use crate::exchange::{Answer, Credential, Exchange, Failure, Request};
-use crate::hub::canary::{self, Hands, Intent, Next, Rules};
+use crate::hub::canary::{self, Intent, Next, Rules};
 use crate::hub::classify::is_object_id;
 use crate::hub::control::{self, ControlWalk, Plan};
+use crate::hub::hands::Hands;
 use crate::hub::inventory::{ACCOUNTS, InventoryWalk, Listed, PAGES};
 use crate::hub::managed::Lists;
 use crate::hub::readings;

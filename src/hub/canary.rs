@@ -14,6 +14,7 @@ use crate::moment::Timestamp;
 use crate::planted::{self, Defect};
 
 use super::classify::{self, CreateHeard, DeleteRow};
+use super::hands::{Hands, deleter};
 use super::visit::{Identity, Sight};
 
 /// The waits of the protocol.
@@ -43,15 +44,6 @@ impl Rules {
     pub fn spacing(self) -> Duration {
         self.horizon.min(Duration::from_secs(60))
     }
-}
-
-/// Who can sign a DELETE at this moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hands {
-    /// The probed token is configured and has a usable secret.
-    pub probed: bool,
-    /// The organization has a janitor with a usable secret.
-    pub janitor: bool,
 }
 
 /// What a sight calls for.
@@ -352,30 +344,6 @@ pub fn is_public(seen: &Identity) -> bool {
 fn made_by_owner(canary: &Canary, seen: &Identity) -> bool {
     matches!((&seen.commits, &canary.owner), (Some((1, Some(author))), Some(owner)) if author == owner)
         && seen.created_at.is_some()
-}
-
-/// Who deletes: the token that made it, unless it cannot, was refused, or was lost twice; then the janitor.
-fn deleter(canary: &Canary, hands: Hands) -> Result<Deleter, Option<&'static str>> {
-    let count = |by: Deleter, outcome: DeleteOutcome| {
-        canary.deletes.iter().filter(|d| d.by == by && d.outcome == outcome).count()
-    };
-    let refused = |by| count(by, DeleteOutcome::Refused) > 0;
-    if hands.probed
-        && !refused(Deleter::Probed)
-        && (count(Deleter::Probed, DeleteOutcome::Lost) < 2 || !hands.janitor)
-    {
-        return Ok(Deleter::Probed);
-    }
-    if hands.janitor && !refused(Deleter::Janitor) {
-        return Ok(Deleter::Janitor);
-    }
-    match (refused(Deleter::Probed), refused(Deleter::Janitor)) {
-        (_, true) => Err(Some("the Hub refuses its deletion to the janitor; delete it by hand and close it")),
-        (true, false) => Err(Some(
-            "the Hub refuses its deletion to the probed token and there is no janitor that could; delete it by hand and close it",
-        )),
-        (false, false) => Err(None),
-    }
 }
 
 /// Whether a further DELETE may leave: every earlier one was refused, never left, or is older than the horizon.

@@ -7,6 +7,7 @@ pub mod classify;
 pub mod control;
 pub mod coverage;
 pub mod diff;
+pub mod hands;
 pub mod inventory;
 pub mod managed;
 pub mod names;

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use crate::access::{TokenName, UnknownReason};
 use crate::exchange::{Credential, Exchange, Failure};
-use crate::hub::canary::{self, Hands, Next, Proof, Rules};
+use crate::hub::canary::{self, Next, Proof, Rules};
 use crate::hub::classify::CreateHeard;
+use crate::hub::hands::Hands;
 use crate::hub::routes;
 use crate::hub::visit::{Observer, Sight, Visit};
 use crate::intent::{Canary, CanaryState, Deleter, ShownState};
