@@ -470,6 +470,11 @@ mod tests {
         assert_eq!((limit.remaining, limit.quota), (Some(12), Some(500)));
         assert_eq!(limit.reset, Some(Duration::from_secs(55)));
         assert_eq!(limit.retry_after, Some(Duration::from_secs(7)));
+        for (said, meant) in [("86399", 86_399), ("86400", 86_400), ("86401", 86_400), ("4294967295", 86_400)]
+        {
+            let limit = rate_limit(&Answer { retry_after: Some(said.into()), ..answer.clone() });
+            assert_eq!(limit.retry_after, Some(Duration::from_secs(meant)), "{said}");
+        }
         assert!(is_action_cap(&answer));
         assert!(!is_action_cap(&Answer { rate_limit: Some("\"api\";r=0;t=5".into()), ..said(429, "{}") }));
         assert!(!is_action_cap(&said(429, "{}")));

@@ -427,3 +427,14 @@ async fn a_request_that_may_not_leave_any_more_is_never_written() {
     }
     assert!(heard.all().contains("/sent") && !heard.all().contains("/kept"), "{}", heard.all());
 }
+
+#[test]
+fn what_is_shown_of_settings_and_prober_tells_them_apart_and_holds_no_password() {
+    let proxy = Some("http://user:a-password@proxy:3128".to_owned());
+    let settings = Settings { proxy, read_only: true, ..settings("http://127.0.0.1:9") };
+    let shown = format!("{settings:?}");
+    assert!(shown.contains("request_timeout: 20s") && shown.contains("read_only: true"), "{shown}");
+    assert!(shown.contains("proxy: true") && !shown.contains("a-password"), "{shown}");
+    let prober = prober("http://127.0.0.1:9");
+    assert_eq!(format!("{prober:?}"), "Prober(http://127.0.0.1:9, read_only: false)");
+}
