@@ -6,6 +6,7 @@
 mod bounds;
 mod clock;
 mod declared;
+mod gate;
 mod hub;
 mod ignores;
 mod inventory;

@@ -33,7 +33,7 @@ expectations:
     - { permission: user.webhooks, access: denied }
 ";
 
-const TRIAL: &str = "
+pub const TRIAL: &str = "
 hub: { endpoint: \"http://127.0.0.1:9\", in_flight_horizon: 60s, max_in_flight: 4 }
 organizations: [{ name: acme, janitor: janitor, max_creations_per_day: 200 }]
 tokens:
