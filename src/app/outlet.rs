@@ -115,7 +115,7 @@ impl Shown {
 }
 
 impl Outlet for Shown {
-    fn wall(&self) -> Timestamp {
+    fn wall() -> Timestamp {
         wall_now()
     }
 

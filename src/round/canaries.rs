@@ -19,7 +19,6 @@ use crate::plan::calls::VISITS_OF_A_RUN;
 use crate::planted::{self, Defect};
 use crate::store::{Breaker, Write};
 
-use super::gate::Bound;
 use super::tokens::TokenState;
 use super::{Effect, Engine, Job, Meter, Op, SEND_WITHIN};
 
@@ -398,7 +397,7 @@ impl Engine {
         match who.filter(|_| done) {
             Some(who) => {
                 let request = routes::delete(&canary.repo, canary.kind, Credential::Token(who));
-                let bound = Bound { before, epoch: self.epoch };
+                let bound = self.bound(before);
                 self.ask(Job::Delete(id), request, Some(bound));
             }
             None => self.take_delete(id, &Err(Failure::Stale), now),

@@ -13,6 +13,7 @@ use crate::moment::{Moment, Timestamp};
 use crate::store::Write;
 
 use super::Engine;
+use super::gate::Bound;
 use super::tokens::of_the_hub;
 
 /// The wall clock may differ by this much from what the monotonic one lets expect.
@@ -45,19 +46,23 @@ impl Clock {
     }
 }
 
-/// How far two times lie apart.
-fn apart(a: Timestamp, b: Timestamp) -> Duration {
-    a.since(b).max(b.since(a))
+/// Whether the clocks have gone together from the one moment to the other.
+pub(super) fn go_together(then: Moment, now: Moment) -> bool {
+    let expected = then.wall + now.mono.saturating_sub(then.mono);
+    expected.since(now.wall).max(now.wall.since(expected)) <= STEP
 }
 
 impl Engine {
     /// Notices that the wall clock was set since it was read last.
     pub(super) fn notice_step(&mut self, now: Moment) {
-        let expected = self.clock.expected(now);
-        if apart(expected, now.wall) <= STEP {
+        if go_together(self.clock.anchor, now) {
             return;
         }
+        let expected = self.clock.expected(now);
         self.clock.anchor = now;
+        // How old it is what they are written for nobody knows; it is decided anew. What is on its way to the gate is
+        // held up there.
+        self.voided.extend(self.ops.keys());
         let by = now.wall.millis().saturating_sub(expected.millis());
         if by.unsigned_abs() > 1000 {
             self.tell(
@@ -82,6 +87,11 @@ impl Engine {
         for (id, event) in changed {
             self.canary_changed(id, event, now);
         }
+    }
+
+    /// What a request is bound to that is decided now.
+    pub(super) fn bound(&self, before: Duration) -> Bound {
+        Bound { before, clocks: self.clock.anchor, epoch: self.epoch }
     }
 
     /// Compares the Hub's clock with ours.

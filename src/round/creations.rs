@@ -13,7 +13,6 @@ use crate::planted::{self, Defect};
 use crate::store::{Creation, Pause, Write};
 
 use super::canaries::Live;
-use super::gate::Bound;
 use super::{Engine, Job, Op, SEND_WITHIN};
 
 /// Unresolved canaries of one organization, at most; one leak must not become a hundred.
@@ -284,7 +283,7 @@ impl Engine {
         let canary = &live.canary;
         let credential = Credential::Token(canary.token.clone());
         let request = routes::create(&canary.repo, canary.kind, canary.group.as_deref(), credential);
-        let bound = Bound { before: stored_at + SEND_WITHIN, epoch: self.epoch };
+        let bound = self.bound(stored_at + SEND_WITHIN);
         self.ask(Job::Create(id), request, Some(bound));
     }
 

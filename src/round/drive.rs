@@ -35,7 +35,7 @@ pub struct LoadedKeys {
 /// What the loop needs of the world besides network and store.
 pub trait Outlet: Send {
     /// The wall clock.
-    fn wall(&self) -> Timestamp;
+    fn wall() -> Timestamp;
     /// Reads all keys.
     fn load_keys(&mut self) -> impl Future<Output = LoadedKeys> + Send;
     /// Shows this from now on.
@@ -86,7 +86,7 @@ type Written = (u64, Result<Instant, crate::store::StoreFault>);
 
 impl<O: Outlet> Driver<O> {
     fn now(&self) -> Moment {
-        Moment { wall: self.outlet.wall(), mono: self.began.elapsed() }
+        moment::<O>(self.began)
     }
 
     /// Runs until the engine has ended. Gives the outlet back, for what it gathered.
@@ -211,7 +211,7 @@ impl<O: Outlet> Driver<O> {
         let now = self.now();
         let (prober, ring) = (self.prober.load_full(), hands.ring.clone());
         let sent = request.clone();
-        let gate = gate(self.store.clone(), self.began, bound);
+        let gate = gate::<O>(self.store.clone(), self.began, bound);
         let task = hands.flights.spawn(async move {
             if gate().await {
                 // Asked again where the request is written: a connection takes time, and a process may be stopped.
@@ -225,15 +225,19 @@ impl<O: Outlet> Driver<O> {
 }
 
 /// The question at the gate, for whenever it is asked. Whose turn it is says the file, which another process may have
-/// taken over; the clock is read last, because asking takes time.
-fn gate(store: Arc<Store>, began: Instant, bound: Option<Bound>) -> Arc<MayLeave> {
+/// taken over; the clocks are read last, because asking takes time.
+fn gate<O: Outlet>(store: Arc<Store>, began: Instant, bound: Option<Bound>) -> Arc<MayLeave> {
     Arc::new(move || {
         let store = store.clone();
         Box::pin(async move {
             let epoch = if bound.is_some() { store.epoch_now().await } else { None };
-            gate::may_leave(bound, began.elapsed(), epoch)
+            gate::may_leave(bound, moment::<O>(began), epoch)
         })
     })
+}
+
+fn moment<O: Outlet>(began: Instant) -> Moment {
+    Moment { wall: O::wall(), mono: began.elapsed() }
 }
 
 fn failed(request: Request, failure: Failure, now: Moment) -> Exchange {

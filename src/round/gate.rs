@@ -12,6 +12,7 @@ use crate::intent::{CanaryState, DeleteOutcome};
 use crate::moment::Moment;
 use crate::planted::{self, Defect};
 
+use super::clock::go_together;
 use super::{Engine, Job};
 
 /// What a request that changes the Hub is bound to.
@@ -19,6 +20,9 @@ use super::{Engine, Job};
 pub struct Bound {
     /// It leaves no later than this (monotonic), or never: what the decision stood on may be otherwise by then.
     pub before: Duration,
+    /// Both clocks, as they stood to one another when it was decided. The monotonic one stands still while the machine
+    /// sleeps: if they have come apart since, nobody knows how old the decision is.
+    pub clocks: Moment,
     /// The epoch of the journal under which it was decided.
     pub epoch: i64,
 }
@@ -27,11 +31,17 @@ pub struct Bound {
 /// moment; `None` when it may not any more, because another process took over or a write could not be trusted.
 ///
 /// What is not bound changes nothing and may leave at any time.
-pub fn may_leave(bound: Option<Bound>, now: Duration, epoch: Option<i64>) -> bool {
+pub fn may_leave(bound: Option<Bound>, now: Moment, epoch: Option<i64>) -> bool {
     if planted::is(Defect::NoCheckAtSend) || (planted::is(Defect::HolderNotEpoch) && epoch.is_some()) {
         return true;
     }
-    bound.is_none_or(|bound| now <= bound.before && epoch == Some(bound.epoch))
+    bound.is_none_or(|bound| bound.in_time(now) && epoch == Some(bound.epoch))
+}
+
+impl Bound {
+    fn in_time(self, now: Moment) -> bool {
+        now.mono <= self.before && go_together(self.clocks, now)
+    }
 }
 
 /// The two routes that change something; every other request only looks.
@@ -46,7 +56,7 @@ impl Engine {
             return;
         }
         assert!(bound.is_some(), "P3: a request that changes the Hub is bound to a moment and an epoch");
-        if bound.is_some_and(|bound| now.mono > bound.before) {
+        if bound.is_some_and(|bound| !bound.in_time(now)) {
             // Too late: the gate will not let it pass, whatever it stood on.
             return;
         }
@@ -102,24 +112,31 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::moment::Timestamp;
+
+    fn at(wall: i64, mono: u64) -> Moment {
+        Moment { wall: Timestamp(wall), mono: Duration::from_millis(mono) }
+    }
 
     #[test]
     fn what_changes_the_hub_leaves_in_time_and_under_its_own_epoch() {
-        let bound = Bound { before: Duration::from_secs(2), epoch: 7 };
+        let bound = Bound { before: Duration::from_secs(7), clocks: at(1_000_000, 5000), epoch: 7 };
         let cases = [
-            (Some(bound), 2000, Some(7), true),
-            (Some(bound), 2001, Some(7), false),
-            (Some(bound), 0, Some(8), false),
-            (Some(bound), 0, Some(6), false),
-            (Some(bound), 0, None, false),
-            (None, u64::MAX / 2, None, true),
+            (Some(bound), at(1_002_000, 7000), Some(7), true),
+            (Some(bound), at(1_002_001, 7001), Some(7), false),
+            (Some(bound), at(1_000_000, 5000), Some(8), false),
+            (Some(bound), at(1_000_000, 5000), Some(6), false),
+            (Some(bound), at(1_000_000, 5000), None, false),
+            // The machine slept, or the clock was set.
+            (Some(bound), at(4_600_000, 5001), Some(7), false),
+            (Some(bound), at(1_002_250, 7000), Some(7), true),
+            (Some(bound), at(1_002_251, 7000), Some(7), false),
+            (Some(bound), at(1_001_750, 7000), Some(7), true),
+            (Some(bound), at(1_001_749, 7000), Some(7), false),
+            (None, at(i64::MAX, u64::MAX / 2), None, true),
         ];
-        for (bound, millis, epoch, may) in cases {
-            assert_eq!(
-                may_leave(bound, Duration::from_millis(millis), epoch),
-                may,
-                "{bound:?} {millis} {epoch:?}"
-            );
+        for (bound, now, epoch, may) in cases {
+            assert_eq!(may_leave(bound, now, epoch), may, "{bound:?} {now:?} {epoch:?}");
         }
     }
 }

@@ -33,7 +33,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::access::{CheckKey, RepoName, RepoType, TokenName};
+use crate::access::{CheckKey, RepoName, RepoType, TokenName, UnknownReason};
 use crate::alert::{CheckState, Patience};
 use crate::config::Config;
 use crate::exchange::{Credential, Exchange, Request};
@@ -111,6 +111,8 @@ pub struct Engine {
     /// The fingerprint of the key that each request in the air was sent with.
     sent_with: BTreeMap<u64, String>,
     ops: BTreeMap<u64, Op>,
+    /// Batches that were under way when the clock was set: what they were written for does not leave.
+    voided: BTreeSet<u64>,
     outgoing: VecDeque<Outgoing>,
     in_air: usize,
     pace: Pace,
@@ -211,6 +213,7 @@ impl Engine {
             flights: BTreeMap::new(),
             sent_with: BTreeMap::new(),
             ops: BTreeMap::new(),
+            voided: BTreeSet::new(),
             outgoing: VecDeque::new(),
             in_air: 0,
             pace,
@@ -489,10 +492,13 @@ impl Engine {
         } else {
             self.store_failed = true;
         }
+        let voided = self.voided.remove(&op);
         match self.ops.remove(&op) {
+            Some(Op::Trial(id)) if voided => self.trial_unsent(id, now),
             Some(Op::Trial(id)) => self.trial_stored(id, done, now),
+            Some(Op::Intent(id)) if voided && done => self.create_unsent(id, UnknownReason::Network, now),
             Some(Op::Intent(id)) => self.intent_stored(id, done, at, now),
-            Some(Op::Attempt(id, before)) => self.attempt_stored(id, done, before, now),
+            Some(Op::Attempt(id, before)) => self.attempt_stored(id, done && !voided, before, now),
             Some(Op::Rest(batch)) => {
                 self.saving = self.ops.values().any(|op| matches!(op, Op::Rest(_)));
                 self.changed = true;

@@ -12,7 +12,6 @@ use crate::moment::Moment;
 use crate::store::{Creation, Write};
 
 use super::creations::latched_off;
-use super::gate::Bound;
 use super::proofs::{Proof, there};
 use super::{Engine, Job, Op, SEND_WITHIN};
 
@@ -105,7 +104,7 @@ impl Engine {
         let Some(seen_at) = trial.seen_at else { return };
         let who = Credential::Token(trial.check.token.clone());
         let request = routes::create(&trial.sentinel, trial.kind, trial.group.as_deref(), who);
-        let bound = Bound { before: seen_at.mono + SEND_WITHIN, epoch: self.epoch };
+        let bound = self.bound(seen_at.mono + SEND_WITHIN);
         self.ask(Job::Trial(id), request, Some(bound));
     }
 
@@ -114,6 +113,12 @@ impl Engine {
         let Some(trial) = self.trials.get(&id) else { return };
         let sentence = latched_off(trial.organization());
         self.end_trial(id, Access::Undetermined(UnknownReason::NoControl), sentence, now);
+    }
+
+    /// The clock was set while it was written down.
+    pub(super) fn trial_unsent(&mut self, id: u64, now: Moment) {
+        let sentence = "the clock was set a moment before it was tried, so nothing was asked".to_owned();
+        self.end_trial(id, Access::Undetermined(UnknownReason::Network), sentence, now);
     }
 
     /// What was queued will not leave any more.

@@ -6,9 +6,10 @@ use crate::intent::CanaryState;
 use crate::report::FindingKind;
 use crate::round::Event;
 use crate::schedule::Classes;
+use crate::store::Write;
 
-use super::life::{Fate, Life, S, configured};
-use super::stories::{AUDIT, PLAIN, SERVE, audit, only, result, serve_for, world};
+use super::life::{Fate, Life, Pending, S, configured};
+use super::stories::{AUDIT, PLAIN, SERVE, audit, only, result, serve_for, until, world};
 
 const HOUR: i64 = 3_600_000;
 const YEAR: i64 = 365 * 24 * HOUR;
@@ -108,5 +109,47 @@ fn nothing_is_created_while_our_clock_and_the_hubs_differ() {
         assert_eq!(life.posts.is_empty(), wrong, "{off}");
         assert_eq!(!life.kept.breakers.is_empty(), wrong, "{off}");
         assert!(result(&life, "acme/known", "narrow").reason.is_none(), "what only looks goes on");
+    }
+}
+
+/// When the next request of this method would leave, while it is being written down, or while it is on its way.
+fn leaves_soon(life: &Life, verb: Verb, stored: bool) -> Option<std::time::Duration> {
+    let state = if verb == Verb::Post { CanaryState::Planned } else { CanaryState::Deleting };
+    let bears = |batch: &[Write]| {
+        batch.iter().any(|write| matches!(write, Write::Canary { canary, .. } if canary.state == state))
+    };
+    life.queue.iter().map(|((at, _), (_, pending))| (*at, pending)).find_map(|(at, pending)| {
+        let soon = match pending {
+            Pending::Stored { batch, .. } => stored && bears(batch),
+            Pending::Dispatch { request, bound: Some(bound), .. } => {
+                !stored && request.verb == verb && at <= bound.before
+            }
+            _ => false,
+        };
+        (soon && at > life.now).then_some(at)
+    })
+}
+
+#[test]
+fn what_was_decided_before_the_machine_slept_or_the_clock_was_set_does_not_leave() {
+    for (verb, stored) in
+        [(Verb::Post, true), (Verb::Post, false), (Verb::Delete, true), (Verb::Delete, false)]
+    {
+        for by in [-HOUR, -1000, 1000, 70_000, HOUR] {
+            let mut life = world(configured(PLAIN), SERVE, 3);
+            life.slow_write = S(1);
+            life.delays = if stored { 0 } else { 60 };
+            life.start();
+            life.tell(Event::Due(Classes::ALL));
+            let left = |life: &Life| life.posts.len() + life.deletes.values().sum::<usize>();
+            until(&mut life, |life| leaves_soon(life, verb, stored).is_some());
+            let (at, before) = (leaves_soon(&life, verb, stored).expect("soon"), left(&life));
+            life.set_by += by;
+            life.run_until(at, 5000);
+            assert_eq!(left(&life), before, "{verb} {stored} {by}");
+            life.delays = 0;
+            life.run_until(S(400), 20_000);
+            life.check_cleaned_up();
+        }
     }
 }

@@ -26,7 +26,7 @@ const H: Duration = Duration::from_secs(60);
 const FLIGHT: u64 = 77;
 
 fn bound(before: Duration) -> Option<Bound> {
-    Some(Bound { before, epoch: 0 })
+    Some(Bound { before, clocks: NOW, epoch: 0 })
 }
 
 fn canary() -> Canary {
@@ -199,7 +199,8 @@ fn a_creation_on_a_sentinel_leaves_only_while_nothing_is_latched() {
     let sentinel = RepoName { namespace: "acme".into(), name: "known".into() };
     let request = routes::create(&sentinel, RepoType::Model, None, who);
     let leaves = |engine: &Engine| {
-        let asked = || engine.assert_sound(flight, &request, bound(now.mono), now);
+        let bound = Some(Bound { before: now.mono, clocks: now, epoch: 0 });
+        let asked = || engine.assert_sound(flight, &request, bound, now);
         catch_unwind(AssertUnwindSafe(asked)).is_ok()
     };
     assert!(leaves(engine));

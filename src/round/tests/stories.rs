@@ -1,6 +1,7 @@
 //! Stories: one thing goes wrong at a time, and the whole of what follows is told.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::access::{RepoType, TokenName};
 use crate::config::Config;
@@ -72,6 +73,18 @@ pub fn serve_for(life: &mut Life, seconds: u64) {
         let next = S((life.now.as_secs() / 900 + 1) * 900).min(end);
         life.run_until(next, 5000);
     }
+}
+
+/// Lets time pass until this is so.
+pub fn until(life: &mut Life, so: impl Fn(&Life) -> bool) {
+    for _ in 0..200_000 {
+        if so(life) {
+            return;
+        }
+        let next = life.now + Duration::from_millis(1);
+        life.run_until(next, 5000);
+    }
+    panic!("it does not come to that");
 }
 
 pub fn result(life: &Life, target: &str, token: &str) -> CheckResult {
@@ -266,7 +279,7 @@ fn another_janitor_in_the_middle_of_a_round_leaves_no_check_waiting_for_ever() {
         life.hub.holders.insert(TokenName::new("other"), holder("dora", false, true, true));
         life.start();
         life.tell(Event::Due(Classes::ALL));
-        life.at(std::time::Duration::from_millis(millis), Event::Configured(configured(&text)));
+        life.at(Duration::from_millis(millis), Event::Configured(configured(&text)));
         life.run_until(S(600), 5000);
         assert_eq!(life.reports.len(), 1, "reloaded after {millis} ms");
     }
@@ -283,7 +296,7 @@ fn ticks_that_come_too_early_are_counted_and_a_stop_ends() {
         let mut life = world(life.config.clone(), SERVE, millis);
         life.start();
         life.tell(Event::Due(Classes::ALL));
-        life.at(std::time::Duration::from_millis(millis * 40), Event::Stop);
+        life.at(Duration::from_millis(millis * 40), Event::Stop);
         life.run_until(S(20), 5000);
         assert!(life.ended, "stopped after {millis} ms");
     }

@@ -98,7 +98,7 @@ impl Life {
     pub fn dispatch(&mut self, flight: u64, request: Request, bound: Option<Bound>) {
         let sent = self.now;
         self.asked.push((sent, request.clone()));
-        if !may_leave(bound, self.now, self.engine.as_ref().map(Engine::epoch)) {
+        if !may_leave(bound, self.moment(), self.engine.as_ref().map(Engine::epoch)) {
             let outcome = Err(Failure::Stale);
             // An attempt that never left is none.
             self.later(S(0), Pending::Heard { flight, request, outcome: Box::new(outcome), sent });
