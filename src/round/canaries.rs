@@ -341,31 +341,24 @@ impl Engine {
         let breaker = Breaker { organization: organization.clone(), at: now.wall, why };
         self.breakers.insert(organization.clone(), breaker.clone());
         self.remember(Write::Breaker(breaker));
-        self.recall_creations(&organization, now);
+        self.recall_creations(now);
     }
 
-    /// Creations that are still queued do not leave any more.
-    fn recall_creations(&mut self, organization: &str, now: Moment) {
+    /// Creations that are still queued and that nothing allows any more do not leave.
+    pub(super) fn recall_creations(&mut self, now: Moment) {
         for outgoing in std::mem::take(&mut self.outgoing) {
-            let job = self.flights.get(&outgoing.flight);
-            let (create, trial) = match job {
-                Some(Job::Create(id)) => (Some(*id), None),
-                Some(Job::Trial(id)) if outgoing.bound.is_some() => (None, Some(*id)),
-                _ => (None, None),
-            };
-            let of_create = create.and_then(|id| self.canaries.get(&id)).map(|l| &l.canary.repo.namespace);
-            let of_trial =
-                trial.and_then(|id| self.trials.get(&id)).map(super::sentinels::Trial::organization);
-            if of_create.map(String::as_str).or(of_trial) != Some(organization) {
-                self.outgoing.push_back(outgoing);
-                continue;
-            }
-            self.flights.remove(&outgoing.flight);
-            if let Some(id) = create {
-                self.create_unsent(id, UnknownReason::NoControl, now);
-            }
-            if let Some(id) = trial {
-                self.trial_recalled(id, now);
+            match self.flights.get(&outgoing.flight) {
+                Some(Job::Create(id)) if !self.may_still_create(*id) => {
+                    let id = *id;
+                    self.flights.remove(&outgoing.flight);
+                    self.create_unsent(id, UnknownReason::NoControl, now);
+                }
+                Some(Job::Trial(id)) if outgoing.bound.is_some() && !self.may_still_try(*id) => {
+                    let id = *id;
+                    self.flights.remove(&outgoing.flight);
+                    self.trial_recalled(id, now);
+                }
+                _ => self.outgoing.push_back(outgoing),
             }
         }
     }

@@ -275,16 +275,29 @@ impl Engine {
         if self.stopping {
             return self.create_unsent(id, UnknownReason::Network, now);
         }
-        // An accident that came to light since it was planned.
-        if self.breakers.contains_key(&live.canary.repo.namespace) {
+        if !self.may_still_create(id) {
             return self.create_unsent(id, UnknownReason::NoControl, now);
         }
+        let Some(live) = self.canaries.get_mut(&id) else { return };
         live.busy = true;
         let canary = &live.canary;
         let credential = Credential::Token(canary.token.clone());
         let request = routes::create(&canary.repo, canary.kind, canary.group.as_deref(), credential);
         let bound = self.bound(stored_at + SEND_WITHIN);
         self.ask(Job::Create(id), request, Some(bound));
+    }
+
+    /// Whether nothing has come up since it was planned: no accident, and no reload after which nobody asks for it.
+    pub(super) fn may_still_create(&self, id: i64) -> bool {
+        let Some(canary) = self.canaries.get(&id).map(|live| &live.canary) else { return false };
+        let organization = &canary.repo.namespace;
+        let asks = |check: &Check| {
+            check.creates()
+                && check.organization == *organization
+                && check.target.to_string() == canary.target
+        };
+        let checks = self.config.token(&canary.token).map(|token| &token.checks);
+        !self.latched(organization) && checks.is_some_and(|checks| checks.iter().any(asks))
     }
 
     /// Its POST will never leave.

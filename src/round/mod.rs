@@ -371,6 +371,7 @@ impl Engine {
         self.config = config;
         self.forget_unconfigured(now);
         self.ignore_findings(now);
+        self.recall_creations(now);
         self.changed = true;
     }
 

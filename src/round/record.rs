@@ -43,7 +43,7 @@ impl Engine {
     }
 
     /// Whether the config still asks this; a reload in the middle of a round may have taken it away.
-    fn is_configured(&self, check: &Check) -> bool {
+    pub(super) fn is_configured(&self, check: &Check) -> bool {
         let token = self.config.token(&check.token);
         token.is_some_and(|token| token.checks.iter().any(|other| other.key() == check.key()))
     }

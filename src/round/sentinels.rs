@@ -97,21 +97,30 @@ impl Engine {
             let why = if done { UnknownReason::Network } else { UnknownReason::IntentNotStored };
             return self.end_trial(id, Access::Undetermined(why), sentence.to_owned(), now);
         }
-        // An accident that came to light since the look.
-        if self.latched(&trial.check.organization) {
+        let Some(seen_at) = trial.seen_at else { return };
+        if !self.may_still_try(id) {
             return self.trial_recalled(id, now);
         }
-        let Some(seen_at) = trial.seen_at else { return };
         let who = Credential::Token(trial.check.token.clone());
         let request = routes::create(&trial.sentinel, trial.kind, trial.group.as_deref(), who);
         let bound = self.bound(seen_at.mono + SEND_WITHIN);
         self.ask(Job::Trial(id), request, Some(bound));
     }
 
-    /// Creating was latched off before it left.
+    /// Whether nothing has come up since the look: no accident, and no reload after which nobody asks for it.
+    pub(super) fn may_still_try(&self, id: u64) -> bool {
+        let check = self.trials.get(&id).map(|trial| &trial.check);
+        check.is_some_and(|check| !self.latched(&check.organization) && self.is_configured(check))
+    }
+
+    /// Creating was latched off, or is no longer asked for, before it left.
     pub(super) fn trial_recalled(&mut self, id: u64, now: Moment) {
         let Some(trial) = self.trials.get(&id) else { return };
-        let sentence = latched_off(trial.organization());
+        let sentence = if self.latched(trial.organization()) {
+            latched_off(trial.organization())
+        } else {
+            "the configuration does not ask for it any more, so nothing was tried".to_owned()
+        };
         self.end_trial(id, Access::Undetermined(UnknownReason::NoControl), sentence, now);
     }
 

@@ -15,6 +15,7 @@ mod planned;
 mod predicted;
 mod probes;
 mod random;
+mod recalls;
 mod stories;
 mod sweeps;
 mod truth;
