@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::access::{RepoName, RepoType, TokenName};
 use crate::exchange::{Credential, Exchange, Request};
-use crate::intent::{Canary, CanaryState};
+use crate::intent::{Canary, CanaryState, DeleteAttempt, DeleteOutcome, Deleter};
 use crate::moment::Timestamp;
 
 use super::canary::{self, Rules};
@@ -159,7 +159,7 @@ fn abandoned_after(rules: Rules) -> Duration {
 
 /// The record under which an orphan is looked at and deleted, by `janitor`. It must be durable before anything
 /// else; only what is known to be old enough may be adopted. Its id is bound by the first look, and all of the proof
-/// must then be shown.
+/// must then be shown. It is not deleted before a deletion that the journal has lost can no longer take effect.
 pub fn adopted(
     id: i64,
     epoch: i64,
@@ -183,6 +183,8 @@ pub fn adopted(
     canary.state = CanaryState::Unknown;
     canary.given_up_at = Some(created_at);
     canary.next_at = Some(now);
+    // Whoever knew it may have deleted it a moment ago.
+    canary.deletes.push(DeleteAttempt { at: now, by: Deleter::Probed, outcome: DeleteOutcome::Lost });
     "adopted: its name is signed, the journal did not know it".clone_into(&mut canary.note);
     Some(canary)
 }

@@ -165,14 +165,18 @@ fn nothing_is_created_after_a_loss_while_no_sweep_can_be_read() {
 
 #[test]
 fn a_person_may_have_everything_swept_and_it_ends() {
-    let mut life = world(configured(&adopting()), AUDIT, 1);
-    let key = orphan(&mut life, RepoType::Space, 4, S(3600));
-    life.start();
-    life.tell(Event::Sweep);
-    life.tell(Event::Once { due: Classes::default(), only: vec![] });
-    life.run_until(S(3600), 5000);
-    assert!(life.ended);
-    assert!(!life.hub.repos.contains_key(&key) && life.posts.is_empty());
+    // It waits for what is over in a moment, and leaves the rest to the next process.
+    for (horizon, gone) in [("1s", true), ("60s", false)] {
+        let mut life = world(configured(&adopting().replace("60s", horizon)), AUDIT, 1);
+        let key = orphan(&mut life, RepoType::Space, 4, S(3600));
+        life.start();
+        life.tell(Event::Sweep);
+        life.tell(Event::Once { due: Classes::default(), only: vec![] });
+        life.run_until(S(3600), 5000);
+        assert!(life.ended);
+        assert!(life.hub.repos.contains_key(&key) != gone && life.posts.is_empty(), "{horizon}");
+        assert!(life.journal.values().any(|c| c.repo.to_string() == key.1), "{horizon}");
+    }
 }
 
 #[test]
@@ -200,4 +204,17 @@ fn by_a_journal_that_was_changed_nothing_is_deleted_and_by_an_old_copy_not_befor
         let held = life.journal.values().any(|c| c.state == CanaryState::Quarantined);
         assert_eq!(held, deleted_after.is_none(), "{past:?}");
     }
+}
+
+#[test]
+fn what_is_adopted_is_not_deleted_before_a_deletion_that_was_lost_can_no_longer_land() {
+    let mut life = world(configured(&adopting()), SERVE, 1);
+    let key = orphan(&mut life, RepoType::Model, 5, S(3600));
+    life.start();
+    serve_for(&mut life, 55);
+    assert!(life.journal.values().any(|c| c.repo.to_string() == key.1), "it is adopted");
+    assert!(!life.deletes.contains_key(&key), "the journal that knew it may have known of a deletion, too");
+    serve_for(&mut life, 600);
+    assert_eq!(life.deletes.get(&key), Some(&1));
+    life.check_cleaned_up();
 }
