@@ -71,7 +71,7 @@ impl Engine {
         }
         if self.sweep_owed(&check.organization) == Some(false) {
             let sentence = format!(
-                "the journal was lost, and '{}' could not be searched for canaries that it knew; see to it that its janitor can list repositories, or run `scopewatch canaries sweep`",
+                "the journal was lost, and '{}' could not be searched for canaries that it knew; see to it that its janitor can list repositories and sees a private one, or run `scopewatch canaries sweep`",
                 check.organization
             );
             return Err((UnknownReason::NoControl, sentence));

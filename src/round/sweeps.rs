@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::access::{RepoName, RepoType, Severity, TokenName};
 use crate::exchange::{Credential, Exchange};
 use crate::hub::canary;
+use crate::hub::control::Control;
 use crate::hub::sweep::{self, Hit, Judged, SweepWalk, Swept};
 use crate::intent::Canary;
 use crate::moment::Moment;
@@ -18,6 +19,7 @@ use crate::report::{FindingKind, SweepView};
 use crate::store::{Past, Write};
 
 use super::canaries::Live;
+use super::controls::ControlKey;
 use super::record::organization_finding;
 use super::{Effect, Engine, Job, Meter};
 
@@ -42,6 +44,8 @@ pub(super) struct Sweep {
     next_at: Option<Duration>,
     /// Nothing is created before a sweep has been read to its end.
     owed: bool,
+    /// It waits until it is known whether its reader can see.
+    awaits: bool,
     /// Whether the latest was read to its end; `None` before the first.
     complete: Option<bool>,
     /// Asked for by a person.
@@ -130,7 +134,7 @@ impl Engine {
     /// Whether a sweep must come before the next creation, and whether it is on its way.
     pub(super) fn sweep_owed(&self, organization: &str) -> Option<bool> {
         let sweep = self.sweeps.get(organization).filter(|sweep| sweep.owed)?;
-        Some(sweep.under_way())
+        Some(sweep.under_way() || sweep.awaits)
     }
 
     /// A person wants every organization swept now.
@@ -183,10 +187,20 @@ impl Engine {
                 state.next_at = Some(now.mono + EVERY);
                 continue;
             }
+            // What the janitor does not see counts only if it is shown that it can see.
+            let owed = state.owed;
+            let control = self.janitors_control(name).filter(|_| owed);
+            let awaits = control.is_some_and(|key| !self.ensure_control(&key, now));
+            let reader = self.sweeper(name);
+            let state = self.sweeps.entry(name.clone()).or_default();
+            state.awaits = awaits;
+            if awaits {
+                continue;
+            }
             state.wanted = false;
             state.next_at = Some(now.mono + EVERY);
             moved = true;
-            let Some(reader) = self.sweeper(name) else {
+            let Some(reader) = reader else {
                 self.sweep_failed(name, now);
                 continue;
             };
@@ -206,6 +220,21 @@ impl Engine {
             token.checks.iter().any(|check| check.creates() && check.organization == organization)
         });
         janitor.into_iter().chain(creators.map(|token| &token.name)).find(|name| self.usable(name)).cloned()
+    }
+
+    /// Whether the janitor, who reads the listings of an owed sweep, saw nothing private when it was last controlled:
+    /// then it may see no canary either. Who has none reads as one who creates, and sees at least its own.
+    fn is_blind(&self, organization: &str) -> bool {
+        let Some(key) = self.janitors_control(organization) else { return false };
+        let owed = self.sweeps.get(organization).is_some_and(|sweep| sweep.owed);
+        let sees = |control: &Control| control.result.is_ok() && !control.seen.is_empty();
+        owed && !self.control(&key).is_some_and(sees)
+    }
+
+    fn janitors_control(&self, organization: &str) -> Option<ControlKey> {
+        let janitor = self.config.organization(organization).and_then(|o| o.janitor.clone());
+        let janitor = janitor.filter(|janitor| self.usable(janitor))?;
+        Some((organization.to_owned(), Credential::Token(janitor)))
     }
 
     fn sweep_failed(&mut self, organization: &str, now: Moment) {
@@ -275,9 +304,10 @@ impl Engine {
             }
         }
         self.take_orphans(organization, &orphans, now);
+        let counts = swept.complete && !self.is_blind(organization);
         let sweep = self.sweeps.entry(organization.to_owned()).or_default();
-        sweep.complete = Some(swept.complete);
-        if swept.complete {
+        sweep.complete = Some(counts);
+        if counts {
             sweep.owed = false;
             let left: BTreeSet<Name> = orphans.into_iter().map(|hit| (hit.kind, hit.repo)).collect();
             sweep.orphans.retain(|name| left.contains(name));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::access::RepoType;
+use crate::access::{RepoType, TokenName};
 use crate::exchange::Verb;
 use crate::hub::names::{NONCE_BYTES, Signer};
 use crate::intent::CanaryState;
@@ -13,7 +13,7 @@ use crate::store::Past;
 
 use super::hub::Key;
 use super::life::{Fate, Life, S, configured};
-use super::stories::{AUDIT, PLAIN, SERVE, audit, result, serve_for, world};
+use super::stories::{AUDIT, PLAIN, SERVE, audit, holder, result, serve_for, world};
 
 /// A repository that bears our signature, made so long ago.
 fn orphan(life: &mut Life, kind: RepoType, nonce: u8, ago: Duration) -> Key {
@@ -217,4 +217,20 @@ fn what_is_adopted_is_not_deleted_before_a_deletion_that_was_lost_can_no_longer_
     serve_for(&mut life, 600);
     assert_eq!(life.deletes.get(&key), Some(&1));
     life.check_cleaned_up();
+}
+
+#[test]
+fn a_sweep_by_somebody_who_sees_nothing_is_none() {
+    let janitor = TokenName::new("janitor");
+    let mut life = world(configured(PLAIN), SERVE, 1);
+    life.kept.past = Past::Emptied;
+    life.hub.holders.insert(janitor.clone(), holder("alice", false, false, true));
+    life.start();
+    serve_for(&mut life, 1800);
+    assert!(life.posts.is_empty(), "what the journal lost may stand there");
+    life.hub.holders.insert(janitor, holder("alice", false, true, true));
+    serve_for(&mut life, 1800);
+    assert!(!life.posts.is_empty(), "once it could be seen");
+    serve_for(&mut life, 26 * 3600);
+    assert!(lasting(&life, FindingKind::StateReset).is_none());
 }
