@@ -198,8 +198,13 @@ pub fn clock_stepped(
         moved = true;
     }
     if canary.state == CanaryState::Gone {
-        canary.absences.iter_mut().for_each(|at| *at = (*at).min(now));
-        canary.next_at = canary.next_at.map(|at| at.min(now + RECHECKS[0]));
+        // As long ago as before, and looked at as soon.
+        let ahead = canary.absences.iter().any(|at| *at > expected);
+        let as_long_ago = |at: &mut Timestamp| *at = now - expected.since(*at);
+        canary.absences.iter_mut().for_each(as_long_ago);
+        let latest = if ahead { RECHECKS[0] } else { RECHECKS[2] };
+        canary.next_at = canary.next_at.map(|at| now + at.since(expected).min(latest));
+        moved |= canary.next_at.is_some();
     } else {
         moved |= !canary.absences.is_empty();
         canary.absences.clear();
