@@ -119,15 +119,17 @@ pub(super) fn visit(bytes: &[u8]) {
 pub(super) fn visit_by(bytes: &[u8], prove: impl Fn(&Canary, &Identity, bool, Rules) -> canary::Proof) {
     let answers = wire::read(bytes);
     let (first, more) = (bytes.first().copied().unwrap_or_default(), bytes.len());
-    let janitor = Observer { credential: token("janitor"), capable: first % 4 != 1 };
-    let probed = Observer { credential: token("probed"), capable: first.is_multiple_of(3) };
+    let witness = first.is_multiple_of(2).then(|| (RepoType::Model, name("seen")));
+    let janitor = Observer { credential: token("janitor"), capable: first % 4 != 1, witness: witness.clone() };
+    let probed = Observer { credential: token("probed"), capable: first.is_multiple_of(3), witness: None };
     let observers = vec![janitor, probed];
+    let janitor = token("janitor");
     let repo = name("scopewatch-canary-x");
     let mut visit =
         Visit::new(repo.clone(), RepoType::Model, observers, more % 2 == 1, more.is_multiple_of(3));
     let (mut said, mut heard) = (answers.into_iter(), Vec::new());
     while let Some(request) = visit.next() {
-        assert!(heard.len() < 10, "a visit of two observers ends");
+        assert!(heard.len() < 12, "a visit of two observers ends");
         let exchange = exchange(request, &mut said);
         visit.hear(&exchange);
         heard.push(exchange);
@@ -144,8 +146,13 @@ pub(super) fn visit_by(bytes: &[u8], prove: impl Fn(&Canary, &Identity, bool, Ru
         Sight::Absent { listed_absent } => {
             let unseen = heard.iter().any(|exchange| status(&exchange.outcome) == 404);
             assert!(unseen, "absent, and nobody said not found");
-            let listing = last.is_some_and(|e| e.request.route == "/api/{type}" && is_success(&e.outcome));
-            assert!(!listed_absent || listing, "not listed, and nobody listed");
+            let listing = heard.iter().rfind(|e| e.request.route == "/api/{type}");
+            let listed = listing.is_some_and(|e| is_success(&e.outcome));
+            assert!(!listed_absent || listed, "not listed, and nobody listed");
+            let still = last.is_some_and(|e| {
+                e.request.credential != janitor || witness.is_none() || e.request.path.ends_with("/seen")
+            });
+            assert!(!listed_absent || still, "absent, and the one who said so may be blind");
         }
         Sight::Moved => assert!(last.is_some_and(|e| matches!(status(&e.outcome), 300..=399))),
         Sight::Blind(_) => {}

@@ -8,7 +8,7 @@ use crate::exchange::{Answer, Credential, Exchange, Failure, Request};
 use crate::moment::Timestamp;
 
 use super::answers::of_outcome;
-use super::readings::{self, AnonymousRow, DescriptionRow, ListedRow};
+use super::readings::{self, AnonymousRow, DescriptionRow, ListedRow, LookRow};
 use super::routes;
 
 /// Somebody who may be asked, and whether "not found" from them proves absence.
@@ -16,6 +16,9 @@ use super::routes;
 pub struct Observer {
     pub credential: Credential,
     pub capable: bool,
+    /// Something else that is private and that it lately saw. It must see it still, after it did not find what it was
+    /// asked for: whoever has lost its sight in between finds nothing either.
+    pub witness: Option<(RepoType, RepoName)>,
 }
 
 /// What the Hub says a repository is. A field that the answer lacks is `None` and is not compared.
@@ -55,6 +58,7 @@ enum Stage {
     Anonymous,
     Fresh,
     Listing,
+    Witness,
     Done,
 }
 
@@ -73,8 +77,8 @@ pub struct Visit {
 
 impl Visit {
     /// A visit that has not begun. `expected` says that the repository should be there: then what surrounds it
-    /// is asked first, so that its own description is as fresh as can be. `with_listing` asks the listing too
-    /// before absence is told.
+    /// is asked first, so that its own description is as fresh as can be. `with_listing` asks the listing too, and
+    /// whether the observer still sees at all, before absence is told.
     pub fn new(
         repo: RepoName,
         kind: RepoType,
@@ -101,6 +105,10 @@ impl Visit {
             Stage::Commits => routes::commits(kind, repo, observer),
             Stage::Anonymous => routes::repo_info(kind, repo, Credential::Anonymous),
             Stage::Listing => routes::list(kind, &repo.namespace, Some(&repo.name), observer),
+            Stage::Witness => {
+                let (kind, repo) = self.witness()?;
+                routes::repo_info(*kind, repo, observer)
+            }
             Stage::Done => return None,
         })
     }
@@ -128,6 +136,7 @@ impl Visit {
                 self.stage = Stage::Fresh;
             }
             Stage::Listing => self.hear_listing(outcome),
+            Stage::Witness => self.hear_witness(outcome),
             Stage::Done => {}
         }
     }
@@ -177,7 +186,21 @@ impl Visit {
     fn hear_listing(&mut self, outcome: &Result<Answer, Failure>) {
         match readings::listed(outcome, &self.repo) {
             ListedRow::Listed => self.blind(UnknownReason::Conflict),
+            ListedRow::Missing if self.witness().is_some() => self.stage = Stage::Witness,
             row => self.end(Sight::Absent { listed_absent: row == ListedRow::Missing }),
+        }
+    }
+
+    fn witness(&self) -> Option<&(RepoType, RepoName)> {
+        self.observers.get(self.at)?.witness.as_ref()
+    }
+
+    fn hear_witness(&mut self, outcome: &Result<Answer, Failure>) {
+        let row = self.witness().map(|(_, repo)| readings::look(outcome, repo));
+        match row {
+            Some(LookRow::Private) => self.end(Sight::Absent { listed_absent: true }),
+            Some(LookRow::NotFound) | None => self.blind(UnknownReason::NoControl),
+            Some(LookRow::Unclear) => self.blind(of_outcome(outcome)),
         }
     }
 

@@ -452,6 +452,9 @@ impl Writer<'_> {
             self.step(part, request, times(2 * first, 2), "it is ours: its id; later: it is gone");
             let request = routes::list(kind, &repo.namespace, Some(&repo.name), observer.clone());
             self.step(part, request, Times::never_but(VISITS_OF_A_RUN), "it is gone from the list, too");
+            let other = routes::repo_info(kind, &unknown(&repo.namespace, ""), observer.clone());
+            let why = "who no longer finds it still sees what else is private";
+            self.step(part, other, Times::never_but(VISITS_OF_A_RUN), why);
             let deletes = u32::from(observer == own);
             let request = routes::delete(&repo, kind, observer);
             self.step(part, request, times(deletes, 1), "deletes it");

@@ -237,6 +237,7 @@ impl Engine {
             .map(|token| Observer {
                 credential: Credential::Token(token.clone()),
                 capable: owed_only || self.capable(token, &canary, saw(token), now),
+                witness: self.witness(token, &canary),
             })
             .collect();
         let with_listing = canary::proof_is_due(&canary, now.wall, rules);

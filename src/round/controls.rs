@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::access::TokenName;
+use crate::access::{RepoName, RepoType, TokenName};
 use crate::exchange::{Credential, Exchange};
 use crate::hub::control::{self, Control, ControlWalk, Plan};
 use crate::hub::names;
@@ -110,6 +110,18 @@ impl Engine {
     /// then looks without: who has no fresh control sees nothing, and what is open is left to the journal.
     fn controls_of_visits(&self, key: &ControlKey) -> u32 {
         self.visit_controls.get(key).copied().unwrap_or(0)
+    }
+
+    /// Something private that this token saw when it was last controlled, and that is no canary of ours; where
+    /// possible in the group of this one.
+    pub(super) fn witness(&self, who: &TokenName, canary: &Canary) -> Option<(RepoType, RepoName)> {
+        let key = (canary.repo.namespace.clone(), Credential::Token(who.clone()));
+        let seen = || {
+            let seen = self.control(&key).into_iter().flat_map(|control| &control.seen);
+            seen.filter(|seen| !self.signer.is_ours(&seen.repo, seen.kind))
+        };
+        let in_group = seen().find(|seen| seen.group == canary.group);
+        in_group.or_else(|| seen().next()).map(|seen| (seen.kind, seen.repo.clone()))
     }
 
     /// Whether "not found" from this token proves that the canary is gone: it is not refused, its whoami is

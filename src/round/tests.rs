@@ -16,6 +16,7 @@ mod predicted;
 mod probes;
 mod random;
 mod recalls;
+mod sights;
 mod stories;
 mod sweeps;
 mod truth;

@@ -312,7 +312,8 @@ fn of_inventory(question: &str, outcome: &Outcome) -> (&'static str, Means) {
 
 /// A visit by one who can see, where the Hub is sound but for the answer to this question.
 fn visited(question: &str, outcome: &Outcome) -> Means {
-    let observer = Observer { credential: Credential::Token(TokenName::new("janitor")), capable: true };
+    let observer =
+        Observer { credential: Credential::Token(TokenName::new("janitor")), capable: true, witness: None };
     let (expected, with_listing) = (question == "commits", question == "listed");
     let mut visit = Visit::new(repo("canary"), RepoType::Model, vec![observer], expected, with_listing);
     while let Some(request) = visit.next() {
