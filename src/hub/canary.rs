@@ -17,6 +17,8 @@ use super::classify::{self, CreateHeard, DeleteRow};
 use super::hands::{Hands, deleter};
 use super::visit::{Identity, Sight};
 
+pub use super::proof::{ID_DIFFERS, Proof, is_public, prove};
+
 /// The waits of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
@@ -24,8 +26,6 @@ pub struct Rules {
     pub horizon: Duration,
 }
 
-/// Clocks may differ by this much on either side before a creation time is held against a repository.
-const SKEW: Duration = Duration::from_secs(60);
 /// Pauses before the first looks: two, ten and sixty seconds after the answer. Later ones are [`LOOK_EVERY`] apart.
 const PAUSES: [Duration; 3] = [Duration::from_secs(2), Duration::from_secs(8), Duration::from_secs(50)];
 const LOOK_EVERY: Duration = Duration::from_secs(300);
@@ -36,8 +36,6 @@ const LEAST_WAIT: Duration = Duration::from_secs(10);
 /// Checks of what is already proven gone: an hour, a day and a week after.
 const RECHECKS: [Duration; 3] =
     [Duration::from_secs(3600), Duration::from_secs(24 * 3600), Duration::from_secs(7 * 24 * 3600)];
-/// Files that a fresh, empty repository may hold.
-const INITIAL_FILES: [&str; 4] = [".gitattributes", "README.md", "index.html", "style.css"];
 
 impl Rules {
     /// Between two sightings of absence.
@@ -269,88 +267,6 @@ pub fn after_create(canary: &mut Canary, heard: &CreateHeard, now: Timestamp, ru
     }
 }
 
-/// What the identity of a repository under a canary's name proves.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Proof {
-    /// It is ours.
-    Ours,
-    /// It is ours, and the whole world can see it.
-    OursPublic,
-    /// Something does not fit; the words say what.
-    Foreign(&'static str),
-}
-
-/// The words of an id that is not the bound one; it latches the breaker.
-pub const ID_DIFFERS: &str = "its id is not the one that was bound";
-
-/// The words of a name that another key signed, or none.
-const NOT_SIGNED: &str = "its name does not bear our signature; was canary_key changed, or the journal?";
-
-/// Compares. `signed` says that the name bears our signature for this namespace and kind.
-pub fn prove(canary: &Canary, seen: &Identity, signed: bool, rules: Rules) -> Proof {
-    if planted::is(Defect::NoIdCheck) {
-        return Proof::Ours;
-    }
-    let differs = |shown: &Option<String>, ours: &str| shown.as_deref().is_some_and(|shown| shown != ours);
-    if differs(&seen.full_name, &canary.repo.to_string()) {
-        return Proof::Foreign("the Hub answers with another repository under its name");
-    }
-    if differs(&seen.author, &canary.repo.namespace) {
-        return Proof::Foreign("it is in another namespace");
-    }
-    if let Some(files) = &seen.files
-        && files.iter().any(|file| !INITIAL_FILES.contains(&file.as_str()))
-    {
-        return Proof::Foreign("it is not empty");
-    }
-    match &seen.commits {
-        Some((count, _)) if *count > 1 => return Proof::Foreign("somebody committed to it"),
-        Some((_, Some(author))) if canary.owner.as_ref().is_some_and(|owner| owner != author) => {
-            return Proof::Foreign("somebody else made it");
-        }
-        _ => {}
-    }
-    if !signed {
-        // Whatever the journal says: a row that was changed may point at anything.
-        return Proof::Foreign(NOT_SIGNED);
-    }
-    let public = is_public(seen);
-    let same_id = match (&canary.repo_id, &seen.id) {
-        (Some(bound), Some(shown)) => bound.eq_ignore_ascii_case(shown),
-        (Some(_), None) => true,
-        (None, _) => false,
-    };
-    if same_id {
-        return if public { Proof::OursPublic } else { Proof::Ours };
-    }
-    // No id is bound yet, or the create answer's id is of another kind than the repository's (unconfirmed):
-    // then all of this must be shown, not merely not contradicted.
-    if canary.repo_id.is_some() && !(canary.deletes.is_empty() && made_by_owner(canary, seen)) {
-        return Proof::Foreign(ID_DIFFERS);
-    }
-    let (earliest, latest) = (canary.planned_at - SKEW, canary.planned_at + rules.horizon + SKEW);
-    if seen.created_at.is_some_and(|at| at < earliest || at > latest) {
-        return Proof::Foreign("it was created at another time");
-    }
-    if seen.id.is_none() || seen.full_name.is_none() {
-        return Proof::Foreign("nothing proves that it is ours");
-    }
-    if public || seen.private.is_none() {
-        return Proof::Foreign("it is not private, and its id was never told to us");
-    }
-    Proof::Ours
-}
-
-/// Whether the whole world can see it.
-pub fn is_public(seen: &Identity) -> bool {
-    seen.private == Some(false) || seen.anonymous_saw == Some(true)
-}
-
-fn made_by_owner(canary: &Canary, seen: &Identity) -> bool {
-    matches!((&seen.commits, &canary.owner), (Some((1, Some(author))), Some(owner)) if author == owner)
-        && seen.created_at.is_some()
-}
-
 /// Whether a further DELETE may leave: every earlier one was refused, never left, or is older than the horizon.
 fn may_delete(canary: &Canary, now: Timestamp, rules: Rules) -> bool {
     planted::is(Defect::NoDeleteHorizon)
@@ -372,6 +288,11 @@ pub fn after_sight(
         canary.next_at = None;
         return ("looked: not ours to decide now", Next::Rest);
     }
+    let unshown = Sight::Blind(UnknownReason::Unrecognized);
+    let sight = match sight {
+        Sight::Present(identity, _) if prove(canary, identity, signed, rules) == Proof::Unshown => &unshown,
+        sight => sight,
+    };
     match sight {
         Sight::Present(identity, _) => after_presence(canary, identity, signed, hands, now, rules),
         Sight::Absent { listed_absent } => (after_absence(canary, *listed_absent, now, rules), Next::Rest),
@@ -553,6 +474,14 @@ pub fn close(canary: &mut Canary) -> Event {
     become_state(canary, CanaryState::Gone, CLOSED);
     canary.next_at = None;
     CLOSED
+}
+
+/// The target of a canary that a sweep found and no check of ours is known to have made.
+pub const NO_TARGET: &str = "-";
+
+/// Whether a sweep found it, and the journal did not know it.
+pub fn is_adopted(canary: &Canary) -> bool {
+    canary.target == NO_TARGET
 }
 
 /// Whether a person closed it.

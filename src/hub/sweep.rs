@@ -175,7 +175,7 @@ pub fn adopted(
         repo: hit.repo.clone(),
         kind: hit.kind,
         group: None,
-        target: "-".to_owned(),
+        target: canary::NO_TARGET.to_owned(),
         token: janitor.clone(),
         owner: None,
     };

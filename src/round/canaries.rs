@@ -294,8 +294,12 @@ impl Engine {
         if self.clock_is_doubtful() && rests_on_time(&live.canary, &sight) {
             sight = Sight::Blind(UnknownReason::Conflict);
         }
-        let accident = accident(&live.canary, &sight, signed, rules);
+        let maker = self.maker_of(&live.canary, &sight);
         let Some(live) = self.canaries.get_mut(&id) else { return };
+        if live.canary.owner.is_none() {
+            live.canary.owner = maker;
+        }
+        let accident = accident(&live.canary, &sight, signed, rules);
         live.busy = false;
         live.looked = true;
         live.visits = live.visits.saturating_add(1);
@@ -316,6 +320,21 @@ impl Engine {
         if let Next::Delete(by) = next {
             self.begin_delete(id, by, seen_at, now);
         }
+    }
+
+    /// Who must have made it, where that was not known when it was planned: the user of its token, as far as that is
+    /// known by now; of one that a lost journal knew, whoever is shown to have made it and is one of our users.
+    fn maker_of(&self, canary: &Canary, sight: &Sight) -> Option<String> {
+        let user =
+            |token: &TokenName| Some(self.tokens.get(token)?.declared.as_ref()?.declared.user.clone());
+        if !canary::is_adopted(canary) {
+            return user(&canary.token);
+        }
+        let Sight::Present(seen, _) = sight else { return None };
+        let (_, author) = seen.commits.as_ref()?;
+        let own = self.config.tokens.iter().filter(|token| token.organization == canary.repo.namespace);
+        let mut users = own.filter_map(|token| user(&token.name));
+        author.clone().filter(|author| users.any(|user| user == *author))
     }
 
     /// After an accident the next canary would be another one: no more are made. Cleaning up goes on.

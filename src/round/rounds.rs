@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::access::{Access, TokenName, UnknownReason};
+use crate::hub::canary;
 use crate::hub::control::Control;
 use crate::moment::Moment;
 use crate::plan::plan;
@@ -168,6 +169,12 @@ impl Engine {
             organizations.insert(live.canary.repo.namespace.clone());
             if round.recovery && self.config.token(&live.canary.token).is_some() {
                 tokens.insert(live.canary.token.clone());
+            }
+            if round.recovery && canary::is_adopted(&live.canary) {
+                // Any of their users may have made it.
+                let organization = &live.canary.repo.namespace;
+                let own = self.config.tokens.iter().filter(|token| token.organization == *organization);
+                tokens.extend(own.map(|token| token.name.clone()));
             }
         }
         for organization in &organizations {

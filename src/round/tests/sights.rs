@@ -1,7 +1,8 @@
-//! What a look proves: that it is gone only where whoever looks can still see.
+//! What a look proves: that it is ours only where its maker is shown, that it is gone only where
+//! whoever looks can still see.
 
 use crate::access::TokenName;
-use crate::exchange::Verb;
+use crate::exchange::{Credential, Request, Verb};
 use crate::intent::CanaryState;
 use crate::round::Event;
 use crate::schedule::Classes;
@@ -29,4 +30,32 @@ fn whoever_went_blind_after_its_control_proves_no_absence() {
     life.hub.holders.insert(TokenName::new("janitor"), holder("alice", false, true, true));
     serve_for(&mut life, 1800);
     life.check_cleaned_up();
+}
+
+type Hidden = Box<dyn Fn(&Request) -> bool>;
+
+#[test]
+fn what_was_never_answered_is_ours_only_if_its_maker_is_shown() {
+    let open = Credential::Token(TokenName::new("open"));
+    let commits = |request: &Request| request.path.contains("/commits/");
+    // Nobody may read who made it; or whose the token is, which asked for it, is not known.
+    let hidden: [Hidden; 2] = [
+        Box::new(commits),
+        Box::new(move |request| request.route == "/api/whoami-v2" && request.credential == open),
+    ];
+    for (at, hidden) in hidden.into_iter().enumerate() {
+        let mut life = world(configured(PLAIN), SERVE, 1);
+        life.fate = Box::new(move |request, _| match request.verb {
+            Verb::Post => Fate::AppliedTimeout,
+            _ if hidden(request) => Fate::Error,
+            _ => Fate::Fine,
+        });
+        life.start();
+        serve_for(&mut life, 600);
+        assert_eq!(life.hub.left().len(), 1, "{at}: it may be anybody's");
+        assert!(life.journal.values().all(|c| c.state != CanaryState::Quarantined), "{at}");
+        life.fate = Box::new(|_, _| Fate::Fine);
+        serve_for(&mut life, 3600);
+        life.check_cleaned_up();
+    }
 }

@@ -220,6 +220,20 @@ fn what_is_adopted_is_not_deleted_before_a_deletion_that_was_lost_can_no_longer_
 }
 
 #[test]
+fn an_orphan_that_none_of_our_users_made_is_told_and_left_alone() {
+    let mut life = world(configured(&adopting()), SERVE, 1);
+    let name = Signer::new(&[7; 32]).name("scopewatch-canary", "acme", RepoType::Model, &[6; NONCE_BYTES]);
+    let (key, at) = ((RepoType::Model, name.to_string()), life.time() - S(3600));
+    // Whoever took the name of a canary that is gone has a signed name.
+    life.hub.make(key.clone(), "mallory", false, at);
+    life.start();
+    serve_for(&mut life, 4 * 3600);
+    assert!(life.hub.repos.contains_key(&key));
+    let told = lasting(&life, FindingKind::CanaryLeft).expect("a finding");
+    assert!(told.detail.contains(&key.1), "{}", told.detail);
+}
+
+#[test]
 fn a_sweep_by_somebody_who_sees_nothing_is_none() {
     let janitor = TokenName::new("janitor");
     let mut life = world(configured(PLAIN), SERVE, 1);
