@@ -120,16 +120,17 @@ pub(super) fn visit_by(bytes: &[u8], prove: impl Fn(&Canary, &Identity, bool, Ru
     let answers = wire::read(bytes);
     let (first, more) = (bytes.first().copied().unwrap_or_default(), bytes.len());
     let witness = first.is_multiple_of(2).then(|| (RepoType::Model, name("seen")));
-    let janitor = Observer { credential: token("janitor"), capable: first % 4 != 1, witness: witness.clone() };
+    let janitor =
+        Observer { credential: token("janitor"), capable: first % 4 != 1, witness: witness.clone() };
     let probed = Observer { credential: token("probed"), capable: first.is_multiple_of(3), witness: None };
     let observers = vec![janitor, probed];
     let janitor = token("janitor");
     let repo = name("scopewatch-canary-x");
     let mut visit =
-        Visit::new(repo.clone(), RepoType::Model, observers, more % 2 == 1, more.is_multiple_of(3));
+        Visit::new(repo.clone(), RepoType::Model, observers, more % 2 == 1, more.is_multiple_of(3), None);
     let (mut said, mut heard) = (answers.into_iter(), Vec::new());
     while let Some(request) = visit.next() {
-        assert!(heard.len() < 12, "a visit of two observers ends");
+        assert!(heard.len() < 16, "a visit of two observers ends");
         let exchange = exchange(request, &mut said);
         visit.hear(&exchange);
         heard.push(exchange);

@@ -71,6 +71,9 @@ pub struct Visit {
     at: usize,
     stage: Stage,
     with_listing: bool,
+    /// The id that it must have, where one is bound.
+    bound: Option<String>,
+    /// As it was described before what surrounds it was asked.
     described: Identity,
     sight: Sight,
 }
@@ -85,6 +88,7 @@ impl Visit {
         observers: Vec<Observer>,
         expected: bool,
         with_listing: bool,
+        bound: Option<String>,
     ) -> Visit {
         let stage = match (observers.is_empty(), expected) {
             (true, _) => Stage::Done,
@@ -93,7 +97,8 @@ impl Visit {
         };
         // Nobody to ask: their tokens may come back.
         let sight = Sight::Blind(UnknownReason::TokenInvalid);
-        Visit { repo, kind, observers, at: 0, stage, with_listing, described: Identity::default(), sight }
+        let described = Identity::default();
+        Visit { repo, kind, observers, at: 0, stage, with_listing, bound, described, sight }
     }
 
     /// The next request, or `None` when the visit is over.
@@ -153,6 +158,14 @@ impl Visit {
                 self.described = identity;
                 self.stage = Stage::Commits;
             }
+            // What was read of who made it is of the repository that is described on both sides of that.
+            (_, Some(identity)) if self.is_another(&identity) => {
+                if self.described.id.is_some() {
+                    return self.blind(UnknownReason::Conflict);
+                }
+                self.described = identity;
+                self.stage = Stage::Commits;
+            }
             (_, Some(identity)) => {
                 let Some(observer) = self.observers.get(self.at) else { return };
                 let surrounded = Identity {
@@ -170,6 +183,13 @@ impl Visit {
             }
             (DescriptionRow::Status | DescriptionRow::Unanswered, _) => self.blind(of_outcome(outcome)),
         }
+    }
+
+    /// Whether this describes another repository than the one that was seen a moment ago or, before any was, than the
+    /// one that is bound.
+    fn is_another(&self, identity: &Identity) -> bool {
+        let expected = self.described.id.as_ref().or(self.bound.as_ref());
+        matches!((expected, &identity.id), (Some(a), Some(b)) if !a.eq_ignore_ascii_case(b))
     }
 
     fn hear_absence(&mut self) {

@@ -241,7 +241,8 @@ impl Engine {
             })
             .collect();
         let with_listing = canary::proof_is_due(&canary, now.wall, rules);
-        let visit = Visit::new(canary.repo.clone(), canary.kind, observers, expected, with_listing);
+        let bound = canary.repo_id.clone();
+        let visit = Visit::new(canary.repo.clone(), canary.kind, observers, expected, with_listing, bound);
         match visit.next() {
             Some(request) => {
                 if let Some(live) = self.canaries.get_mut(&id) {
@@ -325,8 +326,7 @@ impl Engine {
     /// Who must have made it, where that was not known when it was planned: the user of its token, as far as that is
     /// known by now; of one that a lost journal knew, whoever is shown to have made it and is one of our users.
     fn maker_of(&self, canary: &Canary, sight: &Sight) -> Option<String> {
-        let user =
-            |token: &TokenName| Some(self.tokens.get(token)?.declared.as_ref()?.declared.user.clone());
+        let user = |token: &TokenName| Some(self.tokens.get(token)?.declared.as_ref()?.declared.user.clone());
         if !canary::is_adopted(canary) {
             return user(&canary.token);
         }

@@ -315,7 +315,7 @@ fn visited(question: &str, outcome: &Outcome) -> Means {
     let observer =
         Observer { credential: Credential::Token(TokenName::new("janitor")), capable: true, witness: None };
     let (expected, with_listing) = (question == "commits", question == "listed");
-    let mut visit = Visit::new(repo("canary"), RepoType::Model, vec![observer], expected, with_listing);
+    let mut visit = Visit::new(repo("canary"), RepoType::Model, vec![observer], expected, with_listing, None);
     while let Some(request) = visit.next() {
         let (asked, sound) = match request.path.as_str() {
             path if path.contains('?') => ("listed", said(200, "[]")),

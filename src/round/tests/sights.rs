@@ -1,5 +1,5 @@
-//! What a look proves: that it is ours only where its maker is shown, that it is gone only where
-//! whoever looks can still see.
+//! What a look proves: that it is ours only where all of it is of one repository and its maker is shown, that it is
+//! gone only where whoever looks can still see.
 
 use crate::access::TokenName;
 use crate::exchange::{Credential, Request, Verb};
@@ -7,8 +7,16 @@ use crate::intent::CanaryState;
 use crate::round::Event;
 use crate::schedule::Classes;
 
-use super::life::{Fate, S, configured};
+use super::hub::Key;
+use super::life::{Fate, Life, S, configured};
 use super::stories::{PLAIN, SERVE, holder, only, serve_for, until, world};
+
+/// Somebody deletes this repository and takes its name.
+fn take(life: &mut Life, key: &Key) {
+    let now = life.time();
+    life.hub.repos.remove(key).expect("it is there");
+    life.hub.make(key.clone(), "mallory", false, now);
+}
 
 #[test]
 fn whoever_went_blind_after_its_control_proves_no_absence() {
@@ -57,5 +65,32 @@ fn what_was_never_answered_is_ours_only_if_its_maker_is_shown() {
         life.fate = Box::new(|_, _| Fate::Fine);
         serve_for(&mut life, 3600);
         life.check_cleaned_up();
+    }
+}
+
+#[test]
+fn who_takes_its_name_while_it_is_looked_at_loses_nothing() {
+    // The Hub itself panics when somebody else's is deleted.
+    for fate in [Fate::Fine, Fate::AppliedTimeout] {
+        let mut life = world(configured(PLAIN), SERVE, 1);
+        life.hub.holders.insert(TokenName::new("open"), holder("bob", true, true, true));
+        life.fate = only(Verb::Post, 1, fate);
+        life.start();
+        life.tell(Event::Due(Classes::ALL));
+        let anonymous = |life: &Life| {
+            let looks = |request: &Request| {
+                request.credential == Credential::Anonymous && request.path.contains("canary")
+            };
+            life.asked.iter().any(|(_, request)| looks(request))
+        };
+        // Who made it was read; what it is is asked last.
+        until(&mut life, anonymous);
+        let key = life.hub.left()[0].clone();
+        take(&mut life, &key);
+        let soon = life.now + S(5);
+        life.run_until(soon, 5000);
+        assert!(life.hub.repos.contains_key(&key), "{fate:?}");
+        serve_for(&mut life, 3600);
+        assert!(life.hub.repos.contains_key(&key), "{fate:?}");
     }
 }
