@@ -25,7 +25,7 @@ pub enum Proof {
     OursPublic,
     /// Something does not fit; the words say what.
     Foreign(&'static str),
-    /// Nothing speaks against it, but no id is bound, and who made it was not shown or cannot be compared.
+    /// Nothing speaks against it, but no id is bound, and who made it could not be read or cannot be compared yet.
     Unshown,
 }
 
@@ -88,7 +88,10 @@ pub fn prove(canary: &Canary, seen: &Identity, signed: bool, rules: Rules) -> Pr
     if public || seen.private.is_none() {
         return Proof::Foreign("it is not private, and its id was never told to us");
     }
-    if made_by_owner(canary, seen) { Proof::Ours } else { Proof::Unshown }
+    // The maker is a field like the others: one that the answer lacks is not held against it. One that could not be
+    // read may be read by the next look, and so may be whose token it was.
+    let lacking = seen.commits_withheld || matches!(seen.commits, Some((1, None)));
+    if made_by_owner(canary, seen) || canary.owner.is_some() && lacking { Proof::Ours } else { Proof::Unshown }
 }
 
 /// Whether the whole world can see it.

@@ -197,6 +197,7 @@ fn identity(answer: &Answer) -> Option<Identity> {
         created_at: text("createdAt").as_deref().and_then(Timestamp::parse),
         files,
         commits: None,
+        commits_withheld: false,
         anonymous_saw: None,
     };
     // An object that names nothing describes nothing.
@@ -224,6 +225,11 @@ pub fn commits(outcome: &Outcome) -> (TellingRow, Option<(usize, Option<String>)
         [only] => (1, author(only)),
         more => (more.len(), None),
     }))
+}
+
+/// Whether this is not shown to whoever asked, rather than not to be had at this moment.
+pub fn withheld(outcome: &Outcome) -> bool {
+    outcome.as_ref().is_ok_and(|answer| matches!(answer.status, 403 | 404))
 }
 
 /// The organization's resource groups, by name and id: all of them, or untold.
