@@ -185,7 +185,9 @@ impl Row {
 /// the way, and whatever stands in between may answer so.
 fn says_ok(answer: &Answer) -> bool {
     let text = answer.body.trim().trim_matches('"');
-    answer.content_type != "text/html" && text.eq_ignore_ascii_case("ok")
+    // The headers of an error make it one, whatever the body says.
+    let sound = answer.error_code.is_none() && answer.error_message.is_none();
+    sound && answer.content_type != "text/html" && text.eq_ignore_ascii_case("ok")
 }
 
 /// `{namespace: {name}, user: {name}}`; with status 207, which only endpoints have, also the patterns to which the
