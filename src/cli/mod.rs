@@ -191,6 +191,7 @@ pub fn main() -> ExitCode {
     }
     let outcome = run(cli, scrub.clone());
     logging::own_up(&scrub);
+    logging::finish();
     let exit = match outcome {
         Ok(exit) => exit,
         Err(fault) => {
@@ -207,7 +208,8 @@ pub fn main() -> ExitCode {
 
 fn start_log(cli: &Cli, scrub: Scrub) -> Result<(), String> {
     // A person at a terminal reads the result, not the log; the daemon's log is all there is to read.
-    let usual = if matches!(cli.command, Command::Serve { .. }) { Level::Info } else { Level::Error };
+    let daemon = matches!(cli.command, Command::Serve { .. });
+    let usual = if daemon { Level::Info } else { Level::Error };
     let level = cli.talk.log_level.unwrap_or(match (cli.talk.quiet, cli.talk.verbose) {
         (true, _) => Level::Error,
         (false, 0) => usual,
@@ -215,7 +217,7 @@ fn start_log(cli: &Cli, scrub: Scrub) -> Result<(), String> {
         (false, _) => Level::Trace,
     });
     let color = anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never;
-    logging::start(cli.talk.log_format, level, color, scrub).map_err(|error| error.to_string())
+    logging::start(cli.talk.log_format, level, color, scrub, daemon).map_err(|error| error.to_string())
 }
 
 fn run(cli: Cli, scrub: Scrub) -> Result<Exit, Fault> {

@@ -1,24 +1,27 @@
 //! Logging: one line an event on stderr, as text for people or as JSON for machines, and never a secret.
 //!
 //! The last thing before stderr is a writer that replaces every loaded secret and whatever is shaped like a
-//! token; it gets each event whole, so that nothing slips through between two writes. Lines are written
-//! straight to stderr, in the thread that speaks: who blocks stderr blocks the daemon.
+//! token; it gets each event whole, so that nothing slips through between two writes. The daemon's lines go through
+//! a bounded queue to a thread of their own: who blocks stderr does not block the daemon.
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod foreign;
 mod lines;
 #[cfg(test)]
 mod panic_tests;
+mod queue;
 mod scrub;
 #[cfg(test)]
 mod tests;
 
 use std::io;
 use std::io::Write as _;
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
-use tracing::subscriber::{NoSubscriber, SetGlobalDefaultError};
+use tracing::subscriber::NoSubscriber;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::JsonFields;
@@ -51,10 +54,35 @@ impl Level {
     }
 }
 
-/// Starts logging to stderr for the whole process. Fails where it was started before: the second `scrub` would
-/// guard nothing.
-pub fn start(format: Format, level: Level, color: bool, scrub: Scrub) -> Result<(), SetGlobalDefaultError> {
-    tracing::subscriber::set_global_default(subscriber(format, level, color, scrub, io::stderr))
+/// The way to stderr of a process that must not wait for its readers.
+static QUEUE: OnceLock<queue::Queue> = OnceLock::new();
+
+/// How long the end of the process waits for whoever reads its log.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Starts logging to stderr for the whole process: straight, or past readers that do not read (`queued`). Fails
+/// where it was started before: the second `scrub` would guard nothing.
+pub fn start(format: Format, level: Level, color: bool, scrub: Scrub, queued: bool) -> io::Result<()> {
+    let set = if queued {
+        let queue = queue::Queue::start(queue::ROOM, io::stderr(), |lines| {
+            tracing::warn!(
+                lines,
+                "lines of this log were dropped, because nobody read it; see to what reads stderr"
+            );
+        })?;
+        let queue = QUEUE.get_or_init(|| queue).clone();
+        tracing::subscriber::set_global_default(subscriber(format, level, color, scrub, queue))
+    } else {
+        tracing::subscriber::set_global_default(subscriber(format, level, color, scrub, io::stderr))
+    };
+    set.map_err(io::Error::other)
+}
+
+/// Writes what still waits. To be called last.
+pub fn finish() {
+    if let Some(queue) = QUEUE.get() {
+        queue.finish(PATIENCE);
+    }
 }
 
 /// From now on a panic is told by its place alone, in the log or, where none was started, as a line on stderr.
@@ -107,5 +135,7 @@ fn report_panic(location: Option<&std::panic::Location<'_>>) {
         let _ = writeln!(io::stderr(), "error: {PANICKED} place={place}");
     } else {
         tracing::error!(place, "{PANICKED}");
+        // It may be the last thing that this process does.
+        finish();
     }
 }

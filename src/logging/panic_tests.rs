@@ -97,7 +97,7 @@ fn play(role: &str, secret: &str) {
     hide_panics();
     let before = storm(secret);
     let format = role.parse().expect("a format");
-    start(format, Level::Trace, false, Scrub::new()).expect("the first log");
+    start(format, Level::Trace, false, Scrub::new(), false).expect("the first log");
     println!("\npanics: {}", before + storm(secret));
 }
 
