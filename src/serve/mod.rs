@@ -1,11 +1,13 @@
 //! The HTTP side: metrics, health, the API and the page, answered from the snapshot and from nothing slower.
 //!
 //! The accept loop is our own, because it must hold what a server beyond a trusted network needs: a bound on
-//! connections, on the time a request's head may take, on a connection's life, and a deadline for the end.
+//! connections that idle ones cannot use up, on the time a request's head may take, on a connection's life, and a
+//! deadline for the end.
 
 mod page;
 mod ready;
 mod routes;
+mod seats;
 #[cfg(test)]
 mod tests;
 mod views;
@@ -17,10 +19,11 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use axum::Router;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +31,7 @@ use crate::metrics::Metrics;
 use crate::moment::Timestamp;
 use crate::report::Snapshot;
 pub use ready::{Latch, Readiness};
+use seats::{Seat, Seats};
 
 /// What is served. All of it is shared with those who change it.
 #[derive(Clone)]
@@ -74,7 +78,8 @@ pub enum Command {
 /// The bounds of the HTTP side, all in one place.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections at once; further ones wait in the kernel's queue and cost no file descriptor.
+    /// Connections at once. Who comes when all places are taken gets that of whoever has been silent longest; while
+    /// all are being answered he waits, and further ones wait in the kernel's queue and cost no file descriptor.
     pub connections: usize,
     /// How long the head of a request may take, and how long a connection may idle.
     pub head: Duration,
@@ -90,7 +95,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
-            connections: 256,
+            connections: seats::of_this_process(),
             head: Duration::from_secs(10),
             life: Duration::from_secs(120),
             drain: Duration::from_secs(5),
@@ -113,7 +118,7 @@ pub async fn run(listener: TcpListener, served: Served, shutdown: CancellationTo
     let (limits, ready) = (served.limits, served.ready.clone());
     let loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
     let router = routes::router(served, loopback);
-    let places = Arc::new(Semaphore::new(limits.connections));
+    let seats = Seats::new(limits.connections);
     // Of its own, so that readiness and the listener are gone before any connection is told to end.
     let ending = CancellationToken::new();
     let mut connections = JoinSet::new();
@@ -123,12 +128,18 @@ pub async fn run(listener: TcpListener, served: Served, shutdown: CancellationTo
             biased;
             () = shutdown.cancelled() => break,
             Some(_) = connections.join_next() => continue,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, place)) => {
+            Ok((stream, _)) => {
                 pause = PAUSES.0;
-                connections.spawn(connection(stream, router.clone(), limits, ending.clone(), place));
+                let seat = tokio::select! {
+                    biased;
+                    () = shutdown.cancelled() => break,
+                    seat = seats.take() => seat,
+                };
+                let Some(seat) = seat else { break };
+                connections.spawn(connection(stream, router.clone(), limits, ending.clone(), seat));
             }
             Err(error) if of_one_connection(&error) => {}
             Err(error) => {
@@ -150,16 +161,6 @@ pub async fn run(listener: TcpListener, served: Served, shutdown: CancellationTo
     while connections.join_next().await.is_some() {}
 }
 
-/// The next connection, once there is a place for it.
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, place))
-}
-
 /// Whether only this one connection failed, before it was accepted.
 fn of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
@@ -172,15 +173,23 @@ async fn connection(
     router: Router,
     limits: Limits,
     ending: CancellationToken,
-    _place: OwnedSemaphorePermit,
+    seat: Arc<Seat>,
 ) {
     // Only a matter of speed.
     let _ = stream.set_nodelay(true);
+    let (service, its) = (TowerToHyperService::new(router), Arc::clone(&seat));
+    let service = service_fn(move |request| {
+        let (busy, answer) = (its.busy(), service.call(request));
+        async move {
+            let _busy = busy;
+            answer.await
+        }
+    });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head)
         .max_buf_size(HEAD_LIMIT)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     let mut serving = std::pin::pin!(serving);
     tokio::select! {
         ended = serving.as_mut() => {
@@ -191,6 +200,11 @@ async fn connection(
         }
         () = ending.cancelled() => {}
         () = tokio::time::sleep(limits.life) => {}
+        () = seat.wanted() => {
+            if !seat.spoke() {
+                return;
+            }
+        }
     }
     serving.as_mut().graceful_shutdown();
     // Ended, failed or out of time: in all three cases it is over.

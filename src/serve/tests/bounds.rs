@@ -31,20 +31,48 @@ async fn a_slow_head_is_cut_off() {
 }
 
 #[tokio::test]
-async fn a_connection_beyond_the_bound_waits_for_a_place() {
-    let site = site(|served| served.limits.connections = 1).await;
-    let request = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
+async fn a_connection_beyond_the_bound_waits_while_all_are_answered() {
+    let mut site = site(|served| served.limits.connections = 1).await;
     let mut first = site.connect().await;
-    first.write_all(request).await.expect("sent");
-    assert!(first.read(&mut [0; 512]).await.expect("answered") > 0);
+    first.write_all(b"POST /-/reload HTTP/1.1\r\nHost: localhost\r\n\r\n").await.expect("sent");
+    let Some(Command::Reload(answer)) = site.commands.recv().await else { panic!("a reload") };
     let mut second = site.connect().await;
-    second.write_all(request).await.expect("sent");
-    let mut answer = [0; 512];
-    let waited = tokio::time::timeout(Duration::from_millis(50), second.read(&mut answer)).await;
+    second.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await.expect("sent");
+    let mut heard = [0; 512];
+    let waited = tokio::time::timeout(Duration::from_millis(50), second.read(&mut heard)).await;
     assert!(waited.is_err(), "there is no place yet");
-    drop(first);
-    assert!(second.read(&mut answer).await.expect("answered") > 0);
+    answer.send(Ok(())).expect("somebody waits");
+    // The first has its answer and falls silent; that is enough.
+    assert!(first.read(&mut [0; 512]).await.expect("answered") > 0);
+    assert!(second.read(&mut heard).await.expect("answered") > 0);
+    assert_eq!(first.read(&mut [0; 512]).await.expect("closed"), 0);
     drop(second);
+    site.end().await;
+}
+
+#[tokio::test]
+async fn who_is_silent_longest_gives_up_his_place() {
+    let site = site(|served| served.limits.connections = 2).await;
+    let mut silent = site.connect().await;
+    let mut spoke = site.connect().await;
+    spoke.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await.expect("sent");
+    assert!(spoke.read(&mut [0; 512]).await.expect("answered") > 0);
+    assert_eq!(
+        site.send("GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.status,
+        200
+    );
+    assert_eq!(silent.read(&mut [0; 512]).await.expect("closed"), 0, "it never said anything");
+    spoke.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await.expect("sent");
+    assert!(spoke.read(&mut [0; 512]).await.expect("answered") > 0, "it was silent for a shorter time");
+    // However many come and say nothing: whoever asks is answered.
+    let mut crowd = Vec::new();
+    for _ in 0..20 {
+        crowd.push(site.connect().await);
+        assert_eq!(
+            site.send("GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.status,
+            200
+        );
+    }
     site.end().await;
 }
 
