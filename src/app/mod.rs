@@ -347,12 +347,13 @@ pub async fn close_canary(config: &Config, id: i64) -> Result<(), Fault> {
     result
 }
 
-/// Clears the breakers. Says of which organizations.
-pub async fn unlatch(config: &Config) -> Result<Vec<String>, Fault> {
+/// Clears the breakers, and what was found of the journal. Says of which organizations, and what that was.
+pub async fn unlatch(config: &Config) -> Result<(Vec<String>, Option<String>), Fault> {
     let store = open_store(config, store::Mode::Write).await?;
     let kept = store.load(wall_now()).await?;
     let mut latched: Vec<String> = kept.breakers.into_iter().map(|breaker| breaker.organization).collect();
-    if kept.past.told().is_some() {
+    let told = kept.past.told();
+    if told.is_some() {
         // What is wrong with the journal itself latches every organization at the next start; that is cleared too.
         latched.extend(config.organizations.iter().map(|organization| organization.name.clone()));
         latched.sort();
@@ -365,5 +366,5 @@ pub async fn unlatch(config: &Config) -> Result<Vec<String>, Fault> {
         store.write(&writes).await?;
     }
     store.close().await;
-    Ok(latched)
+    Ok((latched, told))
 }

@@ -68,11 +68,15 @@ pub(super) async fn run(args: CanariesArgs, scrub: Scrub) -> Result<Exit, Fault>
             say(&format!("canary {id} is closed\n"))
         }
         Action::Unlatch => {
-            let names = app::unlatch(&config).await?;
+            let (names, past) = app::unlatch(&config).await?;
             if names.is_empty() {
                 return say("no breaker was latched\n");
             }
-            say(&format!("canaries are on again for {}\n", names.join(", ")))
+            // This may be the first that anybody hears of it.
+            let past = past
+                .map(|told| format!("{told}; look for what is left with `scopewatch canaries sweep`\n"))
+                .unwrap_or_default();
+            say(&format!("{past}canaries are on again for {}\n", names.join(", ")))
         }
     }
 }

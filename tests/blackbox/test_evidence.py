@@ -235,6 +235,15 @@ class Broken(Evidence):
         done = self.verify(expect=1)
         self.assertIn("knows entry", done.err)
 
+    def test_a_breaker_is_not_cleared_without_telling_what_was_lost(self):
+        self.lived()
+        for path in sorted(self.store().parent.glob("state.db*")):
+            path.write_bytes(b"")
+        done = self.with_config("canaries", "unlatch", expect=0)
+        self.assertIn("the journal is empty although there was one", done.out)
+        self.assertIn("canaries are on again for", done.out)
+        self.assertIn("no breaker was latched", self.with_config("canaries", "unlatch", expect=0).out)
+
     def test_a_damaged_file_is_broken_evidence(self):
         self.lived()
         pages = self.store().read_bytes()
