@@ -43,7 +43,7 @@ const ROOMS: &[(&str, Kind, &str)] = &[
     ("explain",   Core,  "access compare hub moment"),
 
     ("probe",     Edge,  "access exchange moment secret"), // never hub: what holds tokens knows no provider
-    ("store",     Edge,  "access alert intent moment report"),
+    ("store",     Edge,  "access alert intent moment planted report"),
     ("metrics",   Edge,  "access intent moment report"),
     ("notify",    Edge,  "access alert moment report secret"),
     ("serve",     Edge,  "access intent metrics moment report"),

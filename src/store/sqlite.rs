@@ -26,6 +26,7 @@ use super::{
 use crate::access::CheckKey;
 use crate::intent::Canary;
 use crate::moment::Timestamp;
+use crate::planted::{self, Defect};
 
 /// How long another program may hold the file before a call gives up.
 const BUSY: Duration = Duration::from_millis(if cfg!(test) { 250 } else { 5_000 });
@@ -370,8 +371,10 @@ async fn connect(path: &Path, mode: Mode) -> Result<SqliteConnection, Trouble> {
         .busy_timeout(BUSY)
         .foreign_keys(true)
         .disable_statement_logging();
+    let lossy = planted::is(Defect::LossyJournal);
+    let synchronous = if lossy { SqliteSynchronous::Normal } else { SqliteSynchronous::Full };
     let options = match mode {
-        Mode::Write => options.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full),
+        Mode::Write => options.journal_mode(SqliteJournalMode::Wal).synchronous(synchronous),
         Mode::Read => options.read_only(true),
     };
     Ok(options.connect().await?)
