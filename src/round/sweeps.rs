@@ -181,6 +181,14 @@ impl Engine {
             }
             // Also where nothing is created any more: what the journal lost may be from before.
             let needed = asked || self.last_canary > 0 || self.creates_in(name);
+            // A reload names tokens whose secrets only the next round reads: until then nobody can be asked.
+            if needed
+                && !asked
+                && self.sweeper(name).is_none()
+                && self.readers(name).any(|token| !self.has_key(token))
+            {
+                continue;
+            }
             let state = self.sweeps.entry(name.clone()).or_default();
             if !needed {
                 // Looked at again by the hour, because it costs a walk through all checks.
@@ -215,11 +223,20 @@ impl Engine {
 
     /// Who reads the listings: the janitor, or whoever may create.
     fn sweeper(&self, organization: &str) -> Option<TokenName> {
+        self.readers(organization).find(|name| self.usable(name)).cloned()
+    }
+
+    fn readers<'a>(&'a self, organization: &'a str) -> impl Iterator<Item = &'a TokenName> {
         let janitor = self.config.organization(organization).and_then(|o| o.janitor.as_ref());
-        let creators = self.config.tokens.iter().filter(|token| {
+        let creators = self.config.tokens.iter().filter(move |token| {
             token.checks.iter().any(|check| check.creates() && check.organization == organization)
         });
-        janitor.into_iter().chain(creators.map(|token| &token.name)).find(|name| self.usable(name)).cloned()
+        janitor.into_iter().chain(creators.map(|token| &token.name))
+    }
+
+    /// Whether its secret was read, be it any good or not.
+    fn has_key(&self, token: &TokenName) -> bool {
+        self.tokens.get(token).is_some_and(|state| state.key.is_some())
     }
 
     /// Whether the janitor, who reads the listings of an owed sweep, saw nothing private when it was last controlled:
