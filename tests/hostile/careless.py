@@ -1,8 +1,8 @@
 """A careless client: each of its sins is one that the daemon must never commit.
 
 Started by controls.py as a process of its own, against the hostile Hub, so that every judgement of this suite is seen
-to find what it is there for.  `careless.py SIN URL SECRET ORGANIZATION`; says `ready`, sins, says `done`
-and waits to be ended.
+to find what it is there for.  `careless.py SIN URL SECRET ORGANIZATION`; says `ready`, sins
+when it is told to, says `done` and waits to be ended.
 """
 
 import http.client
@@ -74,6 +74,7 @@ def main(sin, url, secret, organization):
         "keeps files": lambda: kept.extend(open("/dev/null", "rb") for _ in range(50)),
     }
     print("ready", flush=True)
+    sys.stdin.readline()
     sins[sin]()
     print("done", flush=True)
     time.sleep(60)

@@ -115,14 +115,14 @@ class Controls:
             if behaviour:
                 hub.strikes[organization.name] = Strike("overview", replace(behaviour))
             argv = [sys.executable, str(CARELESS), sin, hub.url, organization.secrets["can"], organization.name]
-            client = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, bufsize=0,
-                                      env=environment())
+            client = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=environment())
             try:
                 return self.judged(judged, client, hub, organization)
             finally:
                 client.kill()
                 client.wait()
                 client.stdout.close()
+                client.stdin.close()
 
     @staticmethod
     def hear(client):
@@ -134,16 +134,21 @@ class Controls:
     @staticmethod
     def judged(judged, client, hub, organization):
         Controls.hear(client)
-        begun = resident(client.pid)
+        begun, files = resident(client.pid), len(os.listdir(f"/proc/{client.pid}/fd"))
+        client.stdin.write(b"go\n")
         if judged == "late":
             # Longer than any honest client would wait; then it is ended, and the Hub sees for how long it stayed.
-            time.sleep(4)
+            time.sleep(5)
             client.kill()
-            time.sleep(0.3)
+            for _ in range(50):
+                if not hub.spans:
+                    time.sleep(0.1)
             return late(hub.spans, 2.0)
         if judged == "flat":
-            return not flat([resident(client.pid) for _ in range(6) if time.sleep(0.3) is None])
-        files = len(os.listdir(f"/proc/{client.pid}/fd"))
+            samples = [begun]
+            while not select.select([client.stdout], [], [], 0.3)[0]:
+                samples.append(resident(client.pid))
+            return not flat([*samples, resident(client.pid)])
         Controls.hear(client)
         if judged == "memory":
             return grown(resident(client.pid, "VmHWM") - begun, 1)

@@ -9,6 +9,7 @@ import re
 SLACK = 1.0                             # seconds beyond the deadline until a connection must be closed
 # The design's own figure (hostile servers): for every connection in flight.
 PER_CONNECTION = 2048                   # KiB
+PER_ROUND = 4096                        # KiB that a round costs whoever answers; an honest one, too
 # What may stay of a whole pass over the zoo, when the passes before it have warmed everything up.
 LEFT = 6144                             # KiB
 FILES_LEFT = 8                          # idle connections are kept for half a minute
@@ -24,7 +25,7 @@ def late(spans, timeout, lag=0.0):
 
 def grown(kib, in_flight):
     """Whether memory grew by more than its connections may cost."""
-    return kib > PER_CONNECTION * max(1, in_flight)
+    return kib > PER_ROUND + PER_CONNECTION * max(1, in_flight)
 
 
 def flat(samples):
