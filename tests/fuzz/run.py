@@ -76,7 +76,7 @@ def main():
         targets = [target for target in targets if target in chosen.only]
     build()
     _, found = fuzz("planted", [HERE / "corpus" / "create"], 120)
-    tally("fuzz/control", 1, 1, 0, 1, 1 if found else 0)
+    tally("fuzz/planted", 1, 1, 0, 1, 1 if found else 0)
     bad = not found
     for target in targets:
         corpora = [HERE / "corpus" / target]
