@@ -458,6 +458,16 @@ impl Engine {
         }
     }
 
+    /// Whose a token is has become known: what could not be called ours for want of that is looked at now.
+    pub(super) fn look_for_makers(&mut self, now: Moment) {
+        for live in self.canaries.values_mut() {
+            let canary = &mut live.canary;
+            if !live.busy && canary.owner.is_none() && canary.state == CanaryState::Unknown {
+                canary.next_at = canary.next_at.map(|at| at.min(now.wall));
+            }
+        }
+    }
+
     /// Whether a request or a batch of a canary is under way, or something unfinished is due this moment.
     pub(super) fn canaries_busy(&self, now: Moment) -> bool {
         self.canaries.values().any(|live| {

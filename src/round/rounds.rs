@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::access::{Access, TokenName, UnknownReason};
 use crate::hub::canary;
 use crate::hub::control::Control;
+use crate::intent::CanaryState;
 use crate::moment::Moment;
 use crate::plan::plan;
 use crate::planted::{self, Defect};
@@ -167,10 +168,13 @@ impl Engine {
             round.jobs.iter().map(|job| job.check.organization.clone()).collect();
         for live in self.canaries.values().filter(|live| live.canary.next_at.is_some()) {
             organizations.insert(live.canary.repo.namespace.clone());
-            if round.recovery && self.config.token(&live.canary.token).is_some() {
+            // Whose it must be, where that is not known, is asked until it is.
+            let wanted =
+                round.recovery || (live.canary.owner.is_none() && live.canary.state == CanaryState::Unknown);
+            if wanted && self.config.token(&live.canary.token).is_some() {
                 tokens.insert(live.canary.token.clone());
             }
-            if round.recovery && canary::is_adopted(&live.canary) {
+            if wanted && canary::is_adopted(&live.canary) {
                 // Any of their users may have made it.
                 let organization = &live.canary.repo.namespace;
                 let own = self.config.tokens.iter().filter(|token| token.organization == *organization);

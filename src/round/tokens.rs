@@ -184,7 +184,11 @@ impl Engine {
         let Some(Ok(fingerprint)) = self.tokens.get(token).and_then(|state| state.key.clone()) else {
             return;
         };
+        let news = self.tokens.get(token).is_none_or(|state| state.declared.is_none());
         self.take_declared(token, *declared, fingerprint, now);
+        if news {
+            self.look_for_makers(now);
+        }
         self.predict_again(token, now);
     }
 
