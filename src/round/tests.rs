@@ -1,16 +1,22 @@
 //! Goal: whatever the Hub, the store and the power supply do, the engine keeps the promises of the canary protocol
 //! and of its verdicts, and it always comes to an end.
 //! Method: a by-name Hub with a truth of its own (`hub`), a life in virtual time that checks every effect against
-//! that truth (`life`, `truth`), told stories (`stories`, `declared`) and random lives from seeds (`random`). Nothing sleeps.
+//! that truth (`life`, `flights`, `disk`, `invariants`, `verdicts`), told stories (`stories`, `declared`, …) and lives
+//! from seeds, short and dense (`lives`) and long (`random`). Nothing sleeps.
 
 mod bounds;
 mod clock;
+mod coverage;
 mod declared;
+mod disk;
+mod flights;
 mod gate;
 mod hub;
 mod ignores;
+mod invariants;
 mod inventory;
 mod life;
+mod lives;
 mod planned;
 mod predicted;
 mod probes;
@@ -19,4 +25,5 @@ mod recalls;
 mod sights;
 mod stories;
 mod sweeps;
-mod truth;
+mod verdicts;
+mod watch;

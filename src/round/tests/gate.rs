@@ -192,7 +192,7 @@ fn a_creation_on_a_sentinel_leaves_only_while_nothing_is_latched() {
     life.tell(Event::Once { due: Classes::ALL, only: vec![] });
     life.run_until(S(3), 500);
     let now = life.moment();
-    let engine = life.engine.as_mut().expect("alive");
+    let engine = life.engine_mut().expect("alive");
     let trial = engine.flights.iter().find(|(_, job)| matches!(job, Job::Trial(_)));
     let flight = *trial.expect("a trial is in the air").0;
     let who = Credential::Token(TokenName::new("open"));

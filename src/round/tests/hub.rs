@@ -2,12 +2,15 @@
 //! whose each repository is, which the engine must find out.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::access::{RepoName, RepoType, TokenName};
 use crate::exchange::{Answer, Credential, Request, Verb};
 use crate::moment::Timestamp;
+
+use super::life::S;
 
 /// Who holds a token, and what the Hub lets them do.
 #[derive(Debug, Clone)]
@@ -19,6 +22,8 @@ pub struct Holder {
     pub sees: bool,
     pub deletes: bool,
     pub dead: bool,
+    /// What bars it from the organization's data, as whoami shows it.
+    pub barred: Option<&'static str>,
 }
 
 /// One repository.
@@ -30,22 +35,37 @@ pub struct Repo {
     pub user: String,
     /// Made by a POST of ours, not by somebody else.
     pub ours: bool,
+    /// The name under which it was made; somebody may have renamed it since.
+    pub origin: Key,
     pub commits: usize,
+    /// It was deleted, and somebody brought it back.
+    pub restored: bool,
 }
+
+/// All repositories, by kind and name.
+pub type Repos = BTreeMap<Key, Repo>;
 
 pub type Key = (RepoType, String);
 
 /// The Hub's truth.
 #[derive(Debug, Default)]
 pub struct Hub {
-    pub repos: BTreeMap<Key, Repo>,
+    pub repos: Repos,
     pub holders: BTreeMap<TokenName, Holder>,
     /// Ignores `private: true`.
     pub makes_public: bool,
     /// Names that were once somebody's; only these can a stranger know.
     pub known_names: Vec<Key>,
-    /// Old names that lead elsewhere.
-    pub moved: Vec<Key>,
+    /// Old names, and where they lead.
+    pub moved: BTreeMap<Key, Key>,
+    /// By how long what is read is behind what is so.
+    pub behind: Duration,
+    /// What there was until when, oldest first.
+    past: Vec<(Timestamp, Repos)>,
+    /// What is gone, for who might bring it back.
+    pub gone: Vec<(Key, Repo)>,
+    /// A deletion by an old name or by a name that is somebody else's now: what was deleted, of whom.
+    pub wronged: Vec<(Key, String)>,
     /// Whatever is asked to be created is deleted by somebody a moment before.
     pub vanishing: bool,
     /// Shows its members to anybody.
@@ -123,10 +143,49 @@ impl Hub {
         self.last_id += 1;
         let id = format!("{:024x}", self.last_id);
         let private = !(ours && self.makes_public);
-        let repo = Repo { id: id.clone(), private, created: now, user: user.to_owned(), ours, commits: 1 };
+        let (origin, restored) = (key.clone(), false);
+        let user = user.to_owned();
+        let repo = Repo { id: id.clone(), private, created: now, user, ours, origin, commits: 1, restored };
         self.known_names.push(key.clone());
+        self.remember(now);
+        self.moved.remove(&key);
         self.repos.insert(key, repo);
         id
+    }
+
+    /// Keeps what is so until now, for those who read late.
+    pub fn remember(&mut self, now: Timestamp) {
+        self.past.retain(|(until, _)| now.since(*until) < S(900));
+        self.past.push((now, self.repos.clone()));
+    }
+
+    /// Everybody reads what is so from now on.
+    pub fn catch_up(&mut self) {
+        self.past.clear();
+    }
+
+    /// What is read at this moment.
+    fn read_at(&self, now: Timestamp) -> &Repos {
+        let seen = now - self.behind;
+        self.past.iter().find(|(until, _)| *until > seen).map_or(&self.repos, |(_, repos)| repos)
+    }
+
+    /// Somebody takes a repository away.
+    pub fn remove(&mut self, key: &Key, now: Timestamp) {
+        self.remember(now);
+        if let Some(repo) = self.repos.remove(key) {
+            self.gone.push((key.clone(), repo));
+        }
+    }
+
+    /// Somebody gives a repository another name.
+    pub fn rename(&mut self, key: &Key, now: Timestamp) {
+        self.remember(now);
+        if let Some(repo) = self.repos.remove(key) {
+            let other = (key.0, format!("{}-renamed", key.1));
+            self.moved.insert(key.clone(), other.clone());
+            self.repos.insert(other, repo);
+        }
     }
 
     /// The answer to this request, at this moment; a POST or DELETE takes effect.
@@ -140,14 +199,18 @@ impl Hub {
         if self.holder(&request.credential).is_none_or(|holder| holder.dead) && !anonymous {
             return refused(401, "Invalid username or password.");
         }
+        let barred = self.holder(&request.credential).and_then(|holder| holder.barred);
+        if barred.is_some() && request.route != "/api/whoami-v2" && !request.route.ends_with("/overview") {
+            return refused(403, "Your access to this organization is barred by its rules");
+        }
         if let Some(yes) = self.says {
             return if yes { said(200, &json!({ "name": "x", "id": "x" })) } else { refused(403, "no") };
         }
         match request.verb {
             Verb::Post if request.body.is_none() => self.place(request),
             Verb::Post => self.create(request, now),
-            Verb::Delete => self.delete(request),
-            Verb::Get => self.read(request),
+            Verb::Delete => self.delete(request, now),
+            Verb::Get => self.read(request, now),
         }
     }
 
@@ -159,7 +222,7 @@ impl Hub {
             return refused(403, text);
         }
         if self.vanishing {
-            self.repos.remove(&key);
+            self.remove(&key, now);
         }
         if self.repos.contains_key(&key) {
             return refused(409, "You already created this model repo");
@@ -195,21 +258,26 @@ impl Hub {
         }
     }
 
-    fn delete(&mut self, request: &Request) -> Answer {
-        let key = named(request);
+    fn delete(&mut self, request: &Request, now: Timestamp) -> Answer {
+        let asked = named(request);
         let holder = self.holder(&request.credential).expect("a holder").clone();
+        // Whether a deletion by an old name follows the redirect nobody knows; the worse is assumed.
+        let key = self.moved.get(&asked).unwrap_or(&asked).clone();
         let Some(repo) = self.repos.get(&key).filter(|repo| self.sees(&request.credential, repo)) else {
             return missing();
         };
         if !holder.deletes {
             return refused(403, "You don't have the required permissions");
         }
-        assert!(repo.ours, "I3: deleted {} of {}, which is not ours", key.1, repo.user);
-        self.repos.remove(&key);
+        if !repo.ours || repo.origin != asked {
+            self.wronged.push((key.clone(), repo.user.clone()));
+        }
+        self.remove(&key, now);
         said(200, &Value::Null)
     }
 
-    fn read(&self, request: &Request) -> Answer {
+    fn read(&self, request: &Request, now: Timestamp) -> Answer {
+        let repos = self.read_at(now);
         if let Some(page) = self.pages.get(&request.path) {
             return page.clone();
         }
@@ -228,10 +296,10 @@ impl Hub {
             ["organizations", _, "resource-groups"] => said(200, &json!([])),
             ["organizations", .., page] => self.page(page, request),
             ["settings", ..] => refused(403, "You don't have the required permissions"),
-            [plural] => self.list(kind_of(plural), query, request),
+            [plural] => self.list(kind_of(plural), query, repos, request),
             [plural, namespace, name, rest @ ..] => {
                 let key = (kind_of(plural), format!("{namespace}/{name}"));
-                self.about(&key, rest, request)
+                self.about(&key, rest, repos, request)
             }
             _ => refused(404, "not here"),
         }
@@ -244,11 +312,12 @@ impl Hub {
         {
             return said(200, body);
         }
-        let org = json!({ "name": "acme", "roleInOrg": holder.role, "securityRestrictions": [] });
+        let barred: Vec<&str> = holder.barred.into_iter().collect();
+        let org = json!({ "name": "acme", "roleInOrg": holder.role, "securityRestrictions": barred });
         said(200, &json!({ "name": holder.user, "auth": {}, "orgs": [org] }))
     }
 
-    fn list(&self, kind: RepoType, query: &str, request: &Request) -> Answer {
+    fn list(&self, kind: RepoType, query: &str, repos: &Repos, request: &Request) -> Answer {
         let search = query.split_once("search=").map(|(_, name)| name).unwrap_or_default();
         if self.endless && search.is_empty() {
             let plural = match kind {
@@ -259,8 +328,7 @@ impl Hub {
             let link = Some(format!("<https://hub.test/api/{plural}?author=acme&cursor=x>; rel=\"next\""));
             return Answer { link, ..said(200, &json!([])) };
         }
-        let items: Vec<Value> = self
-            .repos
+        let items: Vec<Value> = repos
             .iter()
             .filter(|((of, name), repo)| {
                 *of == kind && name.contains(search) && self.sees(&request.credential, repo)
@@ -273,11 +341,11 @@ impl Hub {
         said(200, &Value::Array(items))
     }
 
-    fn about(&self, key: &Key, rest: &[&str], request: &Request) -> Answer {
-        if self.moved.contains(key) {
+    fn about(&self, key: &Key, rest: &[&str], repos: &Repos, request: &Request) -> Answer {
+        if self.moved.contains_key(key) {
             return Answer { status: 307, ..Answer::default() };
         }
-        let Some(repo) = self.repos.get(key).filter(|repo| self.sees(&request.credential, repo)) else {
+        let Some(repo) = repos.get(key).filter(|repo| self.sees(&request.credential, repo)) else {
             return if request.credential == Credential::Anonymous {
                 refused(401, "Invalid username or password.")
             } else {

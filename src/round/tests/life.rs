@@ -1,5 +1,9 @@
 //! A life of the daemon in virtual time: requests fly and batches become durable as the dice will have it, the
-//! process may die between any two events, and every effect is held against the truth of the Hub and the journal.
+//! process may die, stop or be overtaken between any two events, and every effect is held against the truth of the
+//! Hub and the journal.
+//!
+//! Here are the processes, the time and the one loop; `flights` is the network, `disk` the journal, `invariants` and
+//! `verdicts` are what must hold.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,18 +11,21 @@ use std::time::Duration;
 
 use crate::access::TokenName;
 use crate::config::{self, Config, NoDisk, Source};
-use crate::exchange::{Answer, Credential, Exchange, Failure, Request};
+use crate::exchange::{Answer, Failure, Request, Verb};
 use crate::hub::names::{NONCE_BYTES, Signer};
-use crate::intent::{Canary, CanaryState};
+use crate::intent::Canary;
 use crate::moment::{Moment, Timestamp};
 use crate::report::{Report, Snapshot};
-use crate::secret::SecretFault;
 use crate::store::{Kept, Past, Write};
 
 use crate::round::gate::Bound;
-use crate::round::{Engine, Event, Mode};
+use crate::round::{Effect, Engine, Event, Meter, Mode};
 
-use super::hub::{Hub, Key, described};
+pub use super::flights::{Decider, Fate};
+use super::hub::{Hub, Key};
+use super::invariants::Held;
+use super::verdicts::Ghost;
+use super::watch::Watch;
 
 pub const S: fn(u64) -> Duration = Duration::from_secs;
 /// A Sunday, a little before a full hour.
@@ -47,35 +54,10 @@ impl Dice {
     pub fn percent(&mut self, chance: u64) -> bool {
         self.roll(100) < chance
     }
-}
-
-/// What becomes of one request.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Fate {
-    Fine,
-    /// Not one byte leaves.
-    Unsent,
-    /// Takes effect; the answer is a 500.
-    AppliedError,
-    /// A 500, and nothing happens.
-    Error,
-    /// Takes effect; no answer within the deadline.
-    AppliedTimeout,
-    /// Nothing happens; no answer.
-    LostTimeout,
-    /// No answer within the deadline; takes effect so long after we gave up.
-    Late(Duration),
-    /// 2xx at once; takes effect so long after.
-    LateAcknowledged(Duration),
-    /// A page of something in between.
-    Html,
-    /// 2xx of no known shape, after it took effect.
-    Odd,
-    Limited,
-    Cap,
-    Busy,
-    /// Refused in the Hub's own envelope, though it need not be.
-    Refused,
+    pub fn one_of<'a, T>(&mut self, of: &'a [T]) -> &'a T {
+        let sides = u64::try_from(of.len()).expect("few");
+        &of[usize::try_from(self.roll(sides)).expect("few")]
+    }
 }
 
 pub enum Pending {
@@ -100,6 +82,8 @@ pub enum Pending {
         batch: Vec<Write>,
         written: bool,
         done: bool,
+        /// When its commit was asked for, by the clock of its process.
+        asked: Duration,
     },
     Keys,
     Event(Event),
@@ -111,20 +95,37 @@ pub struct Left {
     pub over: bool,
 }
 
-/// Decides over each request.
-pub type Decider = Box<dyn FnMut(&Request, &mut Dice) -> Fate>;
+/// One process of the daemon.
+pub struct Process {
+    pub engine: Engine,
+    pub number: u64,
+    /// The opening of the store on which it stands.
+    pub epoch: i64,
+    /// When its monotonic clock showed zero.
+    pub zero: Duration,
+    /// It gets no processor before this.
+    pub stopped_until: Option<Duration>,
+    /// Batches become durable in the order in which they were given.
+    pub last_write: Duration,
+    /// How many events it was told.
+    pub told: u32,
+}
 
-/// Everything: Hub, journal, process, and the time.
+/// Everything: Hub, journal, processes, and the time.
 pub struct Life {
     pub hub: Hub,
     pub dice: Dice,
     pub config: Arc<Config>,
     pub mode: Mode,
-    pub engine: Option<Engine>,
+    pub process: Option<Process>,
+    /// Processes that were overtaken, and do not know it.
+    pub others: Vec<Process>,
+    /// How often the journal was opened.
+    pub epoch: i64,
     pub kept: Kept,
     pub journal: BTreeMap<i64, Canary>,
     /// When each intent became durable.
-    pub durable_at: BTreeMap<i64, Duration>,
+    pub durable_at: BTreeMap<Key, Duration>,
     pub now: Duration,
     /// By how many milliseconds the daemon's wall clock is wrong.
     pub set_by: i64,
@@ -135,6 +136,8 @@ pub struct Life {
     pub delays: u64,
     /// Slowest write.
     pub slow_write: Duration,
+    /// Of the effects of the next event that has any, only so many are carried out, then the process dies.
+    pub cut_after: Option<usize>,
     pub bad_keys: Vec<TokenName>,
     pub reports: Vec<Arc<Report>>,
     pub shown: Option<Arc<Snapshot>>,
@@ -157,12 +160,17 @@ pub struct Life {
     pub odd: Vec<Key>,
     pub queue: BTreeMap<(Duration, u64), (u64, Pending)>,
     pub sequence: u64,
-    pub life: u64,
-    pub last_write: Duration,
-    pub posting: BTreeMap<u64, &'static str>,
+    /// How many processes there were.
+    pub processes: u64,
+    /// Whose creations are in the air, by process and flight.
+    pub posting: BTreeMap<(u64, u64), &'static str>,
     pub left: BTreeMap<Key, Vec<Left>>,
-    pub deleting: BTreeMap<u64, Key>,
+    pub deleting: BTreeMap<(u64, u64), Key>,
+    /// When each repository was last described to us, and with which id.
     pub identity: BTreeMap<Key, (Duration, String)>,
+    pub ghost: Ghost,
+    pub held: Held,
+    pub watch: Option<Box<Watch>>,
 }
 
 pub fn nothing_kept() -> Kept {
@@ -175,7 +183,7 @@ pub fn nothing_kept() -> Kept {
         breakers: vec![],
         pauses: vec![],
         declared: vec![],
-        epoch: 1,
+        epoch: 0,
         past: Past::First,
     }
 }
@@ -187,7 +195,9 @@ impl Life {
             dice: Dice::new(seed),
             config,
             mode,
-            engine: None,
+            process: None,
+            others: vec![],
+            epoch: 0,
             kept: nothing_kept(),
             journal: BTreeMap::new(),
             durable_at: BTreeMap::new(),
@@ -198,6 +208,7 @@ impl Life {
             bad_writes: 0,
             delays: 0,
             slow_write: S(0),
+            cut_after: None,
             bad_keys: vec![],
             reports: vec![],
             shown: None,
@@ -215,12 +226,14 @@ impl Life {
             odd: vec![],
             queue: BTreeMap::new(),
             sequence: 0,
-            life: 0,
-            last_write: Duration::ZERO,
+            processes: 0,
             posting: BTreeMap::new(),
             left: BTreeMap::new(),
             deleting: BTreeMap::new(),
             identity: BTreeMap::new(),
+            ghost: Ghost::default(),
+            held: Held::default(),
+            watch: None,
         }
     }
 
@@ -235,7 +248,21 @@ impl Life {
     }
 
     pub fn moment(&self) -> Moment {
-        Moment { wall: self.wall(), mono: self.now }
+        let zero = self.process.as_ref().map_or(Duration::ZERO, |process| process.zero);
+        Moment { wall: self.wall(), mono: self.now.saturating_sub(zero) }
+    }
+
+    pub fn engine(&self) -> Option<&Engine> {
+        self.process.as_ref().map(|process| &process.engine)
+    }
+
+    pub fn engine_mut(&mut self) -> Option<&mut Engine> {
+        self.process.as_mut().map(|process| &mut process.engine)
+    }
+
+    /// Which process this is.
+    pub fn number(&self) -> u64 {
+        self.process.as_ref().map_or(0, |process| process.number)
     }
 
     pub fn horizon(&self) -> Duration {
@@ -244,47 +271,71 @@ impl Life {
 
     /// A process begins, with what the journal holds.
     pub fn start(&mut self) {
-        self.life += 1;
+        self.processes += 1;
         self.ended = false;
-        let owed =
-            |c: &&Canary| c.next_at.is_some() || !matches!(c.state, CanaryState::Gone | CanaryState::Refused);
-        let mut kept = self.kept.clone();
-        kept.canaries = self.journal.values().filter(owed).cloned().collect();
-        kept.last_canary_id = self.journal.keys().copied().max().unwrap_or(0);
+        let kept = self.open();
+        let epoch = kept.epoch;
         let mut dice = Dice::new(self.dice.roll(u64::MAX));
         let nonces = Box::new(move || {
             let mut nonce = [0; NONCE_BYTES];
             nonce.fill_with(|| u8::try_from(dice.roll(256)).expect("a byte"));
             nonce
         });
-        let signer = Signer::new(&[7; 32]);
-        let engine = Engine::new(self.config.clone(), self.mode, signer, nonces, kept, self.moment());
-        self.engine = Some(engine);
+        let now = Moment { wall: self.wall(), mono: Duration::ZERO };
+        let engine = Engine::new(self.config.clone(), self.mode, Signer::new(&[7; 32]), nonces, kept, now);
+        self.process = Some(Process {
+            engine,
+            number: self.processes,
+            epoch,
+            zero: self.now,
+            stopped_until: None,
+            last_write: self.now,
+            told: 0,
+        });
         self.tell(Event::Wake);
     }
 
     /// The process dies. What flies may still land; of what is being written a beginning may be durable.
     pub fn crash(&mut self) {
-        self.engine = None;
+        let Some(process) = self.process.take() else { return };
+        let (number, epoch) = (process.number, process.epoch);
+        drop(process);
         let mut written = true;
-        let old: Vec<(Duration, u64)> =
-            self.queue.iter().filter(|(_, (life, _))| *life == self.life).map(|(at, _)| *at).collect();
+        let mut old: Vec<(Duration, u64)> =
+            self.queue.iter().filter(|(_, (of, _))| *of == number).map(|(at, _)| *at).collect();
+        old.sort_by_key(|(_, sequence)| *sequence);
         for at in old {
             match self.queue.remove(&at) {
                 Some((_, Pending::Stored { batch, .. })) => {
                     written &= self.dice.percent(50);
-                    if written {
+                    if written && epoch == self.epoch {
                         self.write(batch);
                     }
                 }
-                Some((life, landing @ Pending::Land { .. })) => {
-                    self.queue.insert(at, (life, landing));
+                Some((of, landing @ Pending::Land { .. })) => {
+                    self.queue.insert(at, (of, landing));
                 }
                 _ => {}
             }
         }
-        self.posting.clear();
-        self.deleting.clear();
+        self.give_up(number);
+        self.posting.retain(|(of, _), _| *of != number);
+        self.deleting.retain(|(of, _), _| *of != number);
+    }
+
+    /// Nobody waits any more for what this process sent: from now on it takes effect within the horizon, or never.
+    pub fn give_up(&mut self, number: u64) {
+        let last = self.now + self.horizon().saturating_sub(Duration::from_millis(1));
+        let late = |at: &Duration, of: u64, p: &Pending| {
+            *at > last && of == number && matches!(p, Pending::Land { .. })
+        };
+        let late: Vec<_> =
+            self.queue.iter().filter(|((at, _), (of, p))| late(at, *of, p)).map(|(at, _)| *at).collect();
+        for at in late {
+            if let Some(entry) = self.queue.remove(&at) {
+                self.queue.insert((last, at.1), entry);
+            }
+        }
     }
 
     pub fn restart(&mut self) {
@@ -295,7 +346,7 @@ impl Life {
 
     pub fn later(&mut self, after: Duration, pending: Pending) {
         self.sequence += 1;
-        self.queue.insert((self.now + after, self.sequence), (self.life, pending));
+        self.queue.insert((self.now + after, self.sequence), (self.number(), pending));
     }
 
     /// Something happens to the engine after so long.
@@ -306,13 +357,88 @@ impl Life {
     pub fn tell(&mut self, event: Event) {
         self.events += 1;
         let now = self.moment();
-        let Some(engine) = &mut self.engine else { return };
-        let effects = engine.handle(event, now);
-        let waits = engine.wake_at(now);
-        assert!(waits.is_none_or(|at| at > self.now), "it would spin: woken at {waits:?} at {:?}", self.now);
-        for effect in effects {
+        self.before_event(&event);
+        let Some(process) = &mut self.process else { return };
+        process.told += 1;
+        if let Some(round) = &process.engine.round {
+            self.ghost.round_began = round.begun.mono;
+        }
+        let effects = process.engine.handle(event, now);
+        let waits = process.engine.wake_at(now);
+        assert!(waits.is_none_or(|at| at > now.mono), "it would spin: woken at {waits:?} at {now:?}");
+        let cut = self.cut_after.filter(|cut| *cut < effects.len());
+        self.after_event(&effects);
+        for (nth, effect) in effects.into_iter().enumerate() {
+            if cut == Some(nth) {
+                self.cut_after = None;
+                return self.die();
+            }
             self.carry_out(effect);
         }
+        self.i12_replay();
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::LoadKeys => self.later(S(0), Pending::Keys),
+            Effect::Send { flight, request, bound } => {
+                let let_out = (self.now, self.moment().mono);
+                if bound.is_some() {
+                    self.ghost.let_out.insert((self.number(), flight), let_out);
+                }
+                if request.route == "/api/repos/create" {
+                    self.i14_kill_switch(&request);
+                }
+                let late = self.delays > 0 && self.dice.percent(self.delays);
+                let after = if late { S(self.dice.roll(4)) } else { S(0) };
+                self.later(after, Pending::Dispatch { flight, request, bound });
+            }
+            Effect::Store { op, batch } => self.store(op, batch),
+            Effect::RoundEnded(report) => {
+                self.judge(&report);
+                self.reports.push(report);
+            }
+            Effect::Recall { organization, names } => {
+                let found = self.journal.values().filter(|c| names.contains(&(c.kind, c.repo.clone())));
+                let found = Some(found.cloned().collect());
+                self.later(S(0), Pending::Event(Event::Recalled { organization, found }));
+            }
+            Effect::Ended => self.ended = true,
+            Effect::Meter(Meter::RoundSkipped) => self.skipped += 1,
+            Effect::Explained(_) | Effect::Meter(_) => {}
+            Effect::Publish(snapshot) => self.shown = Some(snapshot),
+            Effect::Tell(notice) => self.log.push(notice.text),
+        }
+    }
+
+    /// When the engine of this process wants to be woken.
+    fn wake_of(&self, process: &Process) -> Option<Duration> {
+        let now = Moment { wall: self.wall(), mono: self.now.saturating_sub(process.zero) };
+        let wake = process.engine.wake_at(now)? + process.zero;
+        Some(process.stopped_until.map_or(wake, |until| wake.max(until)))
+    }
+
+    /// When something happens next, and to whom it is only the time.
+    pub fn next(&self) -> Option<(Duration, Option<u64>)> {
+        let processes = self.process.iter().filter(|_| !self.ended).chain(&self.others);
+        let wakes = processes.filter_map(|p| Some((self.wake_of(p)?, Some(p.number))));
+        let queued = self.queue.keys().next().map(|(at, _)| (*at, None));
+        queued.into_iter().chain(wakes).min()
+    }
+
+    /// Lets the next thing happen that happens until then. Says whether anything did.
+    pub fn step(&mut self, until: Duration) -> bool {
+        let Some((at, whose)) = self.next().filter(|(at, _)| *at <= until) else { return false };
+        self.now = self.now.max(at);
+        match whose {
+            None => {
+                let ((_, sequence), (number, pending)) =
+                    self.queue.pop_first().expect("something is pending");
+                self.happen(sequence, number, pending);
+            }
+            Some(number) => self.of(number, |life| life.tell(Event::Wake)),
+        }
+        true
     }
 
     /// Lets time pass until then, or until the engine has ended.
@@ -320,19 +446,10 @@ impl Life {
         let bound = self.events + events;
         while !self.ended {
             assert!(self.events < bound, "no end: {} events until {:?}", self.events, self.now);
-            let now = self.moment();
-            let wake = self.engine.as_ref().and_then(|engine| engine.wake_at(now));
-            let next = self.queue.keys().next().map(|(at, _)| *at);
-            let at = [wake, next].into_iter().flatten().min();
-            let Some(at) = at.filter(|at| *at <= until) else { break };
-            self.now = self.now.max(at);
-            if next.is_some_and(|next| wake.is_none_or(|wake| next <= wake)) {
-                let (_, (life, pending)) = self.queue.pop_first().expect("something is pending");
-                self.happen(life, pending);
-            } else {
-                self.tell(Event::Wake);
+            if !self.step(until) {
+                break;
             }
-            if self.engine.is_some() && !self.ended && self.crashes > 0 && self.dice.percent(self.crashes) {
+            if self.process.is_some() && !self.ended && self.crashes > 0 && self.dice.percent(self.crashes) {
                 self.restart();
             }
         }
@@ -341,68 +458,48 @@ impl Life {
         }
     }
 
-    fn happen(&mut self, life: u64, pending: Pending) {
-        match pending {
-            Pending::Land { request, tell } => {
-                let answer = self.hub.answer(&request, self.time());
-                if let Some((flight, after)) = tell
-                    && life == self.life
-                {
-                    self.later(
-                        after,
-                        Pending::Heard { flight, request, outcome: Box::new(Ok(answer)), sent: self.now },
-                    );
-                }
-            }
-            Pending::Stored { op, batch, written, done } => {
-                if written {
-                    self.write(batch);
-                }
-                self.tell(Event::Stored { op, done, at: self.now });
-            }
-            Pending::Dispatch { flight, request, bound } => self.dispatch(flight, request, bound),
-            Pending::Heard { flight, request, outcome, sent } => self.heard(flight, request, *outcome, sent),
-            Pending::Keys => self.tell_keys(),
-            Pending::Event(event) => self.tell(event),
+    /// Does this as the process of this number, if there still is one.
+    pub fn of(&mut self, number: u64, act: impl FnOnce(&mut Life)) {
+        if self.number() == number && self.process.is_some() {
+            return act(self);
         }
+        let Some(at) = self.others.iter().position(|process| process.number == number) else { return };
+        let (current, ended) = (self.process.take(), self.ended);
+        self.process = Some(self.others.remove(at));
+        self.ended = false;
+        act(self);
+        let over = self.ended;
+        let other = std::mem::replace(&mut self.process, current);
+        self.ended = ended;
+        self.others.extend(other.filter(|_| !over));
     }
 
-    fn heard(&mut self, flight: u64, request: Request, outcome: Result<Answer, Failure>, sent: Duration) {
-        // A read is answered with the truth of the moment in which it is heard.
-        let outcome = match outcome {
-            Ok(answer) if answer.status == 0 => Ok(self.hub.answer(&request, self.time())),
-            outcome => outcome,
-        };
-        self.posting.remove(&flight);
-        if let Some(key) = self.deleting.remove(&flight) {
-            let over = match &outcome {
-                Ok(answer) => matches!(answer.status, 401 | 403 | 404) && answer.content_type != "text/html",
-                Err(failure) => failure.unsent(),
-            };
-            self.left.get_mut(&key).and_then(|left| left.last_mut()).expect("it left").over = over;
+    fn happen(&mut self, sequence: u64, number: u64, pending: Pending) {
+        if let Pending::Land { request, tell } = pending {
+            return self.land(number, request, tell);
         }
-        if let (Some(key), Ok(answer)) = (described(&request), &outcome)
-            && answer.status == 200
-            && request.credential != Credential::Anonymous
-        {
-            let body: serde_json::Value = serde_json::from_str(&answer.body).unwrap_or_default();
-            let id = body["_id"].as_str().unwrap_or_default().to_owned();
-            self.identity.insert(key, (self.now, id));
+        let stopped = self.process.iter().chain(&self.others).find(|process| process.number == number);
+        if let Some(until) = stopped.and_then(|process| process.stopped_until).filter(|at| *at > self.now) {
+            self.queue.insert((until, sequence), (number, pending));
+            return;
         }
-        let elapsed = self.now.saturating_sub(sent);
-        let sent_at = self.wall() - elapsed;
-        let exchange = Box::new(Exchange { request, sent_at, elapsed, outcome });
-        self.tell(Event::Heard { flight, exchange });
-    }
-
-    fn tell_keys(&mut self) {
-        let known = self.config.tokens.iter().map(|token| {
-            let bad = self.bad_keys.contains(&token.name);
-            let print = self.rotated.get(&token.name).copied().unwrap_or("print");
-            let key = if bad { Err(SecretFault::Empty) } else { Ok(format!("{print} of {}", token.name)) };
-            (token.name.clone(), key)
+        self.of(number, |life| match pending {
+            Pending::Stored { op, batch, written, done, asked } => {
+                life.stored(op, batch, (written, done), asked);
+            }
+            Pending::Dispatch { flight, request, bound } => life.dispatch(flight, request, bound),
+            Pending::Heard { flight, request, outcome, sent } => life.heard(flight, request, *outcome, sent),
+            Pending::Keys => life.tell_keys(),
+            Pending::Event(event) => life.tell(event),
+            Pending::Land { .. } => {}
         });
-        let known = known.collect();
-        self.tell(Event::Keys(known));
+    }
+
+    /// Whether such a request of this name may still take effect.
+    pub fn flying(&self, key: &Key, verb: Verb) -> bool {
+        self.queue.values().any(|(_, pending)| {
+            matches!(pending, Pending::Land { request, .. }
+                if request.verb == verb && request.body.is_some() && super::hub::named(request) == *key)
+        })
     }
 }

@@ -16,6 +16,7 @@ use crate::schedule::Classes;
 use super::hub::Holder;
 use super::life::{Dice, Fate, Life, S, configured};
 use super::random::trouble;
+use super::stories::holder;
 
 /// How many lives of each kind.
 const SEEDS: u64 = 1500;
@@ -59,8 +60,7 @@ fn case(dice: &mut Dice, true_to: bool) -> Case {
         text,
         "organizations: [{{ name: acme{janitor_key}{reader_key}{sentinel_key} }}]\ntokens:\n  - {{ name: janitor, organization: acme, secret: {{ env: J }} }}"
     );
-    let admin =
-        Holder { user: "alice", role: "admin", creates: true, sees: true, deletes: true, dead: false };
+    let admin = holder("alice", true, true, true);
     let mut holders = vec![(TokenName::new("janitor"), admin)];
     for number in 0..1 + dice.roll(4) {
         let user = USERS[usize::try_from(dice.roll(3)).expect("few")];
@@ -69,11 +69,7 @@ fn case(dice: &mut Dice, true_to: bool) -> Case {
         let sees = janitor && (true_to && creates || dice.percent(50));
         // As a rule, who may create may delete what it made.
         let deletes = (sees || !janitor) && (true_to && creates || dice.percent(50));
-        let role = if deletes { "admin" } else { "write" };
-        holders.push((
-            TokenName::new(&format!("t{number}")),
-            Holder { user, role, creates, sees, deletes, dead: false },
-        ));
+        holders.push((TokenName::new(&format!("t{number}")), holder(user, creates, sees, deletes)));
         let mut entries = String::new();
         let mut expect = |dice: &mut Dice, entry: String, truth: bool| {
             let said = if true_to { truth } else { dice.percent(50) };
@@ -203,7 +199,8 @@ fn whatever_happens_no_call_is_made_that_was_not_planned() {
         let plan = calls(&case.config, Scope { due: Classes::ALL, only: &[], read_only });
         let mut life = life_of(&case, Mode { read_only, one_shot: true }, seed);
         let chance = dice.roll(100);
-        life.fate = Box::new(move |request, dice| trouble(request, dice, chance));
+        let horizon = life.horizon();
+        life.fate = Box::new(move |request, dice| trouble(request, dice, chance, horizon));
         life.bad_writes = dice.roll(2) * dice.roll(40);
         life.delays = dice.roll(2) * dice.roll(30);
         life.slow_write = Duration::from_millis(dice.roll(2) * dice.roll(4000));
@@ -274,11 +271,26 @@ tokens:
         } else {
             "carl"
         };
-        let holder = Holder { user, role: "write", creates: stuck, sees: false, deletes: stuck, dead: false };
+        let holder = Holder {
+            user,
+            role: "write",
+            creates: stuck,
+            sees: false,
+            deletes: stuck,
+            dead: false,
+            barred: None,
+        };
         life.hub.holders.insert(TokenName::new(name), holder);
     }
-    let admin =
-        Holder { user: "alice", role: "admin", creates: false, sees: true, deletes: true, dead: false };
+    let admin = Holder {
+        user: "alice",
+        role: "admin",
+        creates: false,
+        sees: true,
+        deletes: true,
+        dead: false,
+        barred: None,
+    };
     life.hub.holders.insert(TokenName::new("janitor"), admin);
     life.slow_write = Duration::from_secs(6);
     life.fate = Box::new(move |request, _| {

@@ -19,11 +19,12 @@ const SEEDS: u64 = 1000;
 /// The horizon of `PLAIN`.
 const H: u64 = 60;
 
-pub fn trouble(request: &Request, dice: &mut Dice, chance: u64) -> Fate {
+/// What a request meets in hard times; nothing takes effect later than the horizon allows.
+pub fn trouble(request: &Request, dice: &mut Dice, chance: u64, horizon: Duration) -> Fate {
     if !dice.percent(chance) {
         return Fate::Fine;
     }
-    let late = Duration::from_millis(dice.roll(H * 1000));
+    let late = horizon.mul_f64(dice.roll(1000) as f64 / 1001.0);
     let fates = [
         Fate::Unsent,
         Fate::AppliedError,
@@ -55,7 +56,8 @@ pub fn trouble(request: &Request, dice: &mut Dice, chance: u64) -> Fate {
 fn troubled(config: &Arc<Config>, seed: u64, mode: Mode) -> Life {
     let mut life = world(config.clone(), mode, seed);
     let chance = life.dice.roll(60);
-    life.fate = Box::new(move |request, dice| trouble(request, dice, chance));
+    let horizon = life.horizon();
+    life.fate = Box::new(move |request, dice| trouble(request, dice, chance, horizon));
     life.crashes = life.dice.roll(2) * life.dice.roll(6);
     life.bad_writes = life.dice.roll(2) * life.dice.roll(40);
     life.delays = life.dice.roll(2) * life.dice.roll(30);
@@ -80,7 +82,8 @@ fn meddle(life: &mut Life) {
     let ours: Vec<Key> = life.hub.left().into_iter().cloned().collect();
     for key in ours {
         if life.dice.percent(20) && quiet(life, &key) {
-            life.hub.repos.remove(&key);
+            let now = life.time();
+            life.hub.remove(&key, now);
         }
     }
     for key in life.hub.known_names.clone() {
@@ -97,7 +100,7 @@ fn recover(life: &mut Life) {
     life.fate = Box::new(|_, _| Fate::Fine);
     (life.crashes, life.bad_writes, life.delays, life.slow_write) = (0, 0, 0, S(0));
     life.bad_keys.clear();
-    if life.ended || life.engine.is_none() {
+    if life.ended || life.process.is_none() {
         life.mode = SERVE;
         life.restart();
     }
@@ -167,7 +170,8 @@ fn two_weeks_of_service_through_storms_and_calm() {
         life.start();
         for day in 0..14 {
             let stormy = day % 3 == 1;
-            life.fate = Box::new(move |request, dice| trouble(request, dice, if stormy { 30 } else { 0 }));
+            life.fate =
+                Box::new(move |request, dice| trouble(request, dice, if stormy { 30 } else { 0 }, S(H)));
             life.crashes = u64::from(stormy);
             serve_for(&mut life, 3600);
             let night = life.now + S(23 * 3600);

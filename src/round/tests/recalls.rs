@@ -35,14 +35,16 @@ const READS: &str = "permission: repo.read, repo: acme/known, access: denied";
 fn after_a_reload_nothing_is_created_that_nobody_asks_for_any_more() {
     for before in [CREATES, TRIES] {
         let mut created = 0;
-        for after in [open(READS), text("")] {
+        for after in [open(READS), text("")].map(|text| configured(&text)) {
             for millis in (0..4000).step_by(20) {
                 let mut life = world(configured(&open(before)), SERVE, millis);
                 life.slow_write = S(1);
                 life.start();
                 life.tell(Event::Due(Classes::ALL));
                 let reload = Duration::from_millis(millis);
-                life.at(reload, Event::Configured(configured(&after)));
+                life.run_until(reload, 5000);
+                life.config = after.clone();
+                life.tell(Event::Configured(after.clone()));
                 life.run_until(S(60), 5000);
                 for (at, request) in &life.asked {
                     if request.route == "/api/repos/create" {

@@ -41,7 +41,7 @@ tokens:
 
 pub fn holder(user: &'static str, creates: bool, sees: bool, deletes: bool) -> Holder {
     let role = if deletes { "admin" } else { "write" };
-    Holder { user, role, creates, sees, deletes, dead: false }
+    Holder { user, role, creates, sees, deletes, dead: false, barred: None }
 }
 
 /// A janitor who may do all, one token that may create and delete, one that may only read.
@@ -414,7 +414,7 @@ fn an_answer_to_another_walk_is_no_answer_to_this_control() {
     let mut life = world(configured(PLAIN), SERVE, 1);
     life.start();
     let now = life.moment();
-    let engine = life.engine.as_mut().expect("it runs");
+    let engine = life.engine_mut().expect("it runs");
     let key = ("acme".to_owned(), Credential::Token(TokenName::new("janitor")));
     engine.start_control(&key);
     // The absent name of a walk that was begun before: its "not found" would fail this one's overview.

@@ -1,0 +1,178 @@
+//! Lives from seeds: short and dense, each with a canary and two faults at least and 200 events at most, in virtual
+//! time, held against every promise. A failing life names its seed; that seed tells it again.
+//!
+//! `SCOPEWATCH_LIVES=n` says how many are lived, `SCOPEWATCH_SEED=n` from which seed on; one life alone is told in full.
+
+mod plan;
+mod script;
+mod strikes;
+mod worlds;
+
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::planted::{self, Defect};
+
+use super::coverage::Coverage;
+use super::invariants::Invariant;
+use script::{Lived, live};
+
+/// What many lives came to.
+#[derive(Default)]
+struct Tally {
+    lives: u64,
+    seeds: u64,
+    cut: u64,
+    events: u64,
+    faults: u64,
+    canaries: u64,
+    held: Vec<u64>,
+    coverage: Coverage,
+    broken: Vec<(u64, String)>,
+}
+
+/// Lives the life of a seed; an assertion of the engine that fails is a broken promise, too.
+fn lived(seed: u64, told: bool) -> Result<Lived, String> {
+    catch_unwind(AssertUnwindSafe(|| live(seed, told))).map_err(|panic| {
+        let said = panic.downcast_ref::<String>().cloned();
+        said.or(panic.downcast_ref::<&str>().map(|said| (*said).to_owned())).unwrap_or_default()
+    })
+}
+
+impl Tally {
+    fn take(&mut self, seed: u64, lived: Result<Lived, String>) {
+        self.seeds += 1;
+        let lived = match lived {
+            Ok(lived) => lived,
+            Err(said) => return self.broken.push((seed, format!("asserted: {said}"))),
+        };
+        if let Some((invariant, what)) = &lived.held.broken {
+            self.broken.push((seed, format!("{invariant}: {what}")));
+        }
+        if lived.faults < 2 || lived.canaries == 0 {
+            return;
+        }
+        self.lives += 1;
+        self.cut += u64::from(lived.cut);
+        self.events += lived.events;
+        self.faults += lived.faults;
+        self.canaries += u64::try_from(lived.canaries).expect("few");
+        self.coverage.add(&lived.coverage);
+        self.held.resize(Invariant::ALL.len(), 0);
+        for (sum, count) in self.held.iter_mut().zip(&lived.held.counts) {
+            *sum += count;
+        }
+    }
+
+    fn add(&mut self, other: Tally) {
+        self.lives += other.lives;
+        self.seeds += other.seeds;
+        self.cut += other.cut;
+        self.events += other.events;
+        self.faults += other.faults;
+        self.canaries += other.canaries;
+        self.held.resize(Invariant::ALL.len(), 0);
+        self.held.iter_mut().zip(&other.held).for_each(|(sum, count)| *sum += count);
+        self.coverage.add(&other.coverage);
+        self.broken.extend(other.broken);
+    }
+
+    fn tell(&self) {
+        let Tally { lives, seeds, cut, .. } = self;
+        println!("{lives} lives of {seeds} seeds; {cut} were cut before they came to rest");
+        let mean = |sum: u64| sum / lives.max(&1);
+        println!(
+            "events {}, faults {}, canaries {} a life",
+            mean(self.events),
+            mean(self.faults),
+            mean(self.canaries * 10)
+        );
+        for (invariant, count) in Invariant::ALL.iter().zip(&self.held) {
+            println!("  {invariant:<32} {count:>12}");
+        }
+        println!("{}", self.coverage.table());
+        for (mark, state, visits) in self.coverage.surprises() {
+            println!("a pair that cannot be: {mark:?} while {state}: {visits}");
+        }
+        for (seed, what) in self.broken.iter().take(20) {
+            println!("seed {seed}: {what}");
+        }
+    }
+}
+
+fn setting(name: &str) -> Option<u64> {
+    #[expect(clippy::disallowed_methods, reason = "a test is told by its environment how much it is to do")]
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+/// One row of the table of all suites, printed and kept where it is asked for.
+fn tell_row(name: &str, planned: u64, run: u64, violations: u64, (planted, caught): (usize, usize)) {
+    let row = format!("{name}\t{planned}\t{run}\t{violations}\t{planted}\t{caught}");
+    println!("{row}");
+    #[expect(clippy::disallowed_methods, reason = "a test is told by its environment where its figures go")]
+    let path = std::env::var("SCOPEWATCH_TALLY").ok().filter(|path| !path.is_empty());
+    if let Some(path) = path {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+        writeln!(file.expect("the tally can be written"), "{row}").expect("the tally can be written");
+    }
+}
+
+/// Lives so many lives of the seeds from this one on, with this defect or none; ends early at so many broken ones.
+fn lives(wanted: u64, first: u64, planted: Option<Defect>, enough: usize) -> Tally {
+    let hands = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
+    let (next, tally) = (AtomicU64::new(first), Mutex::new(Tally::default()));
+    std::thread::scope(|scope| {
+        for _ in 0..hands {
+            scope.spawn(|| {
+                planted::with(planted, || {
+                    loop {
+                        let from = next.fetch_add(SHARE, Ordering::Relaxed);
+                        let mut own = Tally::default();
+                        (from..from + SHARE).for_each(|seed| own.take(seed, lived(seed, false)));
+                        let mut tally = tally.lock().expect("nobody panics with it");
+                        tally.add(own);
+                        if tally.lives >= wanted || tally.broken.len() >= enough {
+                            return;
+                        }
+                    }
+                });
+            });
+        }
+    });
+    let mut tally = tally.into_inner().expect("nobody panics with it");
+    tally.broken.sort_unstable();
+    tally
+}
+
+/// Seeds that one thread takes at a time.
+const SHARE: u64 = 25;
+/// Lives of an ordinary `cargo test`, and those of which every pair must be visited so often.
+const FEW: u64 = 300;
+const MANY: u64 = 100_000;
+const VISITS: u64 = 1000;
+#[test]
+fn lives_keep_every_promise() {
+    let first = setting("SCOPEWATCH_SEED").unwrap_or(0);
+    let wanted = setting("SCOPEWATCH_LIVES").unwrap_or(FEW);
+    if wanted == 1 {
+        let lived = live(first, true);
+        println!("{}", lived.trace.join("\n"));
+        println!("{} events, {} faults, cut: {}", lived.events, lived.faults, lived.cut);
+        assert!(lived.held.broken.is_none(), "{:?}", lived.held.broken);
+        return;
+    }
+    let tally = lives(wanted, first, None, 50);
+    tally.tell();
+    let broken = tally.broken.len() as u64;
+    tell_row("lives", wanted, tally.lives, broken, (0, 0));
+    let (_, _, least) = tally.coverage.rarest();
+    let surprises = tally.coverage.surprises().len() as u64;
+    if wanted >= MANY {
+        tell_row("lives/coverage: visits of the rarest pair", VISITS, least, surprises, (0, 0));
+    }
+    assert_eq!(broken, 0, "lives broke a promise");
+    assert_eq!(surprises, 0, "pairs that cannot be");
+    assert!(wanted < MANY || least >= VISITS, "the rarest pair was visited {least} times");
+}

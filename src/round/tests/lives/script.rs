@@ -1,0 +1,277 @@
+//! One life from its seed: which world, what befalls it in which state, then the calm in which all must come to rest.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::intent::{Canary, CanaryState};
+use crate::round::Event;
+use crate::schedule::Classes;
+
+use super::super::coverage::Coverage;
+use super::super::flights::Fate;
+use super::super::invariants::{Held, Invariant};
+use super::super::life::{Dice, Life, S};
+use super::super::stories::SERVE;
+use super::super::watch::{Watch, Weather};
+use super::plan::Plan;
+use super::strikes::ROUND;
+use super::worlds::inhabit;
+
+/// Events of a life, at most: what the engine is told, what takes effect at the Hub, and every strike.
+pub const EVENTS: u64 = 200;
+/// Of these the trouble takes so many at most; the rest is for the calm.
+const TROUBLE: u64 = 105;
+/// Events of a process that was overtaken, before it is ended.
+const STALE: u32 = 12;
+
+/// What became of a life.
+pub struct Lived {
+    pub held: Held,
+    pub coverage: Coverage,
+    pub faults: u64,
+    pub canaries: usize,
+    pub events: u64,
+    /// It had not come to rest when its events were used up.
+    pub cut: bool,
+    pub trace: Vec<String>,
+}
+
+/// Lives the life of this seed.
+pub fn live(seed: u64, told: bool) -> Lived {
+    let mut dice = Dice::new(seed.wrapping_add(1).wrapping_mul(0x2545_F491_4F6C_DD1D));
+    dice.roll(2);
+    let plan = Plan::new(&mut dice);
+    let mut life = inhabit(plan.world, plan.mode, dice.roll(u64::MAX));
+    life.held.lenient = true;
+    let mut watch = Watch::default();
+    watch.trace = told.then(Vec::new);
+    life.watch = Some(Box::new(watch));
+    life.fate = plan.fates(life.horizon());
+    life.bad_writes = plan.bad_writes;
+    life.slow_write = Duration::from_millis(*dice.one_of(&[0, 0, 0, 300, 2500]));
+    life.delays = *dice.one_of(&[0, 0, 0, 10, 30]);
+    let (about, prelude, strikes) = (plan.bias, plan.prelude, plan.strikes.clone());
+    life.trace(|| format!("seed {seed}: {:?}, aimed at {about} by {prelude:?}: {strikes:?}", plan.mode));
+    life.start();
+    life.tell(match plan.mode.one_shot {
+        true => Event::Once { due: ROUND, only: vec![] },
+        false => Event::Due(ROUND),
+    });
+    let whole = plan.world.whole.clone();
+    trouble(&mut life, plan, &mut dice);
+    let cut = !calm(&mut life, &whole, &mut dice);
+    let watch = life.watch.take().unwrap_or_default();
+    Lived {
+        held: life.held,
+        coverage: watch.coverage,
+        faults: watch.faults,
+        canaries: life.ghost.intents.len(),
+        events: life.events,
+        cut,
+        trace: watch.trace.unwrap_or_default(),
+    }
+}
+
+/// What lasts only for a while is over, and who was overtaken long ago ends.
+fn pass(life: &mut Life) {
+    let (now, runs) = (life.now, life.runs());
+    let Some(watch) = &mut life.watch else { return };
+    let weather = &mut watch.weather;
+    let over = |until: &mut Option<Duration>| until.take_if(|until| *until <= now).is_some();
+    let (caught_up, hub_set) = (over(&mut weather.behind), over(&mut weather.hub_clock));
+    let set_right = runs && over(&mut weather.clock);
+    if caught_up {
+        life.hub.behind = Duration::ZERO;
+    }
+    if hub_set {
+        life.hub.tells_time = Some(0);
+    }
+    if set_right {
+        life.set_by = 0;
+        life.trace(|| "the clock is set right".to_owned());
+        life.tell(Event::Wake);
+    }
+    let stale: Vec<u64> =
+        life.others.iter().filter(|process| process.told > STALE).map(|process| process.number).collect();
+    for number in stale {
+        life.of(number, Life::crash);
+    }
+}
+
+fn trouble(life: &mut Life, mut plan: Plan, dice: &mut Dice) {
+    let end = life.now + life.horizon() * 3 + S(if plan.bias == CanaryState::Gone { 4200 } else { 300 });
+    let mut after = 0;
+    while life.events < TROUBLE && life.now < end && life.held.broken.is_none() {
+        pass(life);
+        if life.process.is_none() {
+            let away = *dice.one_of(&[0, 0, 1, 40]);
+            life.begin_again(S(away));
+            continue;
+        }
+        if life.ended {
+            // An audit is over; from now on the daemon serves.
+            life.crash();
+            life.mode = SERVE;
+            let away = *dice.one_of(&[0, 5, 70]);
+            life.begin_again(S(away));
+            continue;
+        }
+        let due =
+            if life.mode.one_shot { Event::Once { due: ROUND, only: vec![] } } else { Event::Due(ROUND) };
+        let next = life.next().map_or(end, |(at, _)| at);
+        if next > life.now + S(900) && dice.percent(70) {
+            // Rounds go on in between, and whoami is asked in them.
+            life.now = next - S(90);
+            let looks = Classes { probe: true, canary: false, declared: true };
+            life.say(if life.mode.one_shot { due } else { Event::Due(looks) });
+        } else if !life.step(end) {
+            break;
+        }
+        strike(life, &mut plan, dice);
+        if plan.strikes.is_empty() {
+            after += 1;
+            if after > 8 {
+                break;
+            }
+        }
+    }
+}
+
+/// What befalls it next, if its moment has come.
+fn strike(life: &mut Life, plan: &mut Plan, dice: &mut Dice) {
+    let canaries = life.canaries();
+    if let Some((state, what)) = plan.prelude {
+        let subject = canaries.iter().find(|canary| canary.state == state && life.is_there(canary));
+        if let Some(subject) = subject
+            && life.strike(what, subject, plan.world)
+        {
+            plan.prelude = None;
+        }
+        return;
+    }
+    let Some(subject) = canaries.into_iter().find(|canary| canary.state == plan.bias) else { return };
+    if !dice.percent(70) {
+        return;
+    }
+    let Some(what) = plan.strikes.pop_front() else { return };
+    if life.watch.as_ref().is_some_and(|watch| watch.copy.is_none()) {
+        let copy = life.copy();
+        life.watch.as_mut().expect("it is watched").copy = Some(copy);
+    }
+    if !life.strike(what, &subject, plan.world) {
+        // It may find something to strike a little later.
+        plan.misses += 1;
+        let place = if plan.misses.is_multiple_of(4) { plan.strikes.len() } else { 0 };
+        if plan.misses < 24 {
+            plan.strikes.insert(place, what);
+        }
+    }
+}
+
+/// All faults end, as far as they can; what was begun must come to its end within two horizons and ten minutes. Says
+/// whether the life got that far within its events.
+fn calm(life: &mut Life, whole: &Arc<Config>, dice: &mut Dice) -> bool {
+    if life.held.broken.is_some() {
+        return true;
+    }
+    life.trace(|| "calm".to_owned());
+    end_faults(life);
+    if life.ghost.lost {
+        // Where nothing is created any more nobody searches for what a lost journal knew.
+        life.config = whole.clone();
+        if life.process.is_some() {
+            life.tell(Event::Configured(whole.clone()));
+        }
+    }
+    if dice.percent(75) || life.hub.repos.values().any(|repo| repo.restored) {
+        for holder in life.hub.holders.values_mut() {
+            (holder.dead, holder.barred) = (false, None);
+            (holder.sees, holder.deletes) = (holder.user != "bob", holder.user != "carl");
+        }
+    }
+    if life.ended || life.mode.one_shot {
+        life.crash();
+        life.mode = SERVE;
+        life.begin_again(S(0));
+    }
+    let looks = Classes { probe: true, ..Classes::default() };
+    life.say(Event::Due(looks));
+    let end = life.now + life.horizon() * 2 + S(660);
+    rest(life, end);
+    if life.ghost.lost || life.hub.repos.values().any(|repo| repo.restored) {
+        // A journal that was lost is made good by the sweeps, which are an hour apart, and what comes back after it
+        // was gone is found by them.
+        life.now = life.now.max(end);
+        life.tell(Event::Due(looks));
+        let end = life.now + S(3700);
+        rest(life, end);
+        life.now = life.now.max(end);
+    }
+    life.now = life.now.max(end);
+    life.tell(Event::Due(looks));
+    let last = life.reports.len();
+    let end = life.now + S(120);
+    while life.reports.len() == last && life.held.broken.is_none() && life.events < EVENTS && life.step(end) {
+    }
+    if life.held.broken.is_some() {
+        return true;
+    }
+    if life.reports.len() == last {
+        return false;
+    }
+    // What the round found is shown once it is stored.
+    let shown = life.now + S(1);
+    while life.held.broken.is_none() && life.step(shown) {}
+    if life.held.broken.is_some() {
+        return true;
+    }
+    life.i5_no_silent_leak();
+    life.comes_to_rest();
+    true
+}
+
+/// Requests, writes and clocks are as they should be, and of the processes one is left.
+fn end_faults(life: &mut Life) {
+    life.fate = Box::new(|_, _| Fate::Fine);
+    (life.bad_writes, life.delays, life.slow_write, life.cut_after) = (0, 0, S(0), None);
+    life.bad_keys.clear();
+    life.hub.behind = Duration::ZERO;
+    life.hub.catch_up();
+    life.hub.tells_time = Some(0);
+    if let Some(watch) = &mut life.watch {
+        watch.weather = Weather::default();
+    }
+    let stale: Vec<u64> = life.others.iter().map(|process| process.number).collect();
+    stale.into_iter().for_each(|number| life.of(number, Life::crash));
+    if let Some(until) = life.process.as_mut().and_then(|process| process.stopped_until.take()) {
+        life.now = life.now.max(until);
+    }
+    if life.process.is_none() {
+        life.begin_again(S(0));
+    }
+    if life.set_by != 0 {
+        life.set_by = 0;
+        life.tell(Event::Wake);
+    }
+}
+
+/// Lets time pass until then.
+fn rest(life: &mut Life, end: Duration) {
+    while life.events < EVENTS && life.held.broken.is_none() && life.step(end) {}
+}
+
+#[cfg(test)]
+impl Life {
+    /// What is still unfinished is told, or waits for somebody who can see.
+    fn comes_to_rest(&mut self) {
+        let told = self.shown.iter().flat_map(|shown| &shown.findings).any(|finding| {
+            finding.kind == crate::report::FindingKind::CanaryLeft && finding.resolved_at.is_none()
+        });
+        // One whose commit was told to have failed is never sent; the next start looks for it all the same.
+        let sent = |name: &str| self.posts.iter().any(|(_, _, key)| key.1 == name);
+        let owed = |c: &&Canary| c.state != CanaryState::Planned || sent(&c.repo.to_string());
+        let open = self.journal.values().filter(|canary| canary.unfinished()).find(owed).cloned();
+        self.hold(Invariant::ComesToRest, open.is_none() || told, || format!("still open, untold: {open:?}"));
+    }
+}

@@ -1,0 +1,372 @@
+//! Who watches a life: what happened to which canary in which state, which faults struck, and what was told.
+
+use std::time::Duration;
+
+use crate::access::UnknownReason;
+use crate::exchange::{Answer, Exchange, Failure, Request};
+use crate::hub::answers::of_outcome;
+use crate::hub::readings::{self, DescriptionRow, ListedRow};
+use crate::hub::{canary, classify};
+use crate::intent::{Canary, CanaryState};
+use crate::round::{Effect, Event, Job, Op};
+use crate::store::Write;
+
+pub use super::coverage::{Coverage, Happening, Landing, Mark, Seen, Stored};
+use super::disk::Copy;
+use super::flights::Fate;
+use super::hub::Key;
+use super::invariants::Invariant;
+use super::life::Life;
+
+/// Faults that last for a while.
+#[derive(Debug, Default)]
+pub struct Weather {
+    /// Requests meet this fate until then.
+    pub hub: Option<(Duration, Fate)>,
+    /// Writes fail until then.
+    pub disk: Option<Duration>,
+    /// So many more writes fail; whether they are there all the same.
+    pub writes: Vec<bool>,
+    /// What is read is old until then.
+    pub behind: Option<Duration>,
+    /// The Hub's clock is another until then, and ours.
+    pub hub_clock: Option<Duration>,
+    pub clock: Option<Duration>,
+}
+
+/// The watch over one life.
+#[derive(Default)]
+pub struct Watch {
+    pub coverage: Coverage,
+    /// Faults that really struck.
+    pub faults: u64,
+    pub weather: Weather,
+    /// The story of this life, if it is to be told.
+    pub trace: Option<Vec<String>>,
+    /// What became of the batch that is being told of: written, and told so.
+    pub stored: Option<(bool, bool)>,
+    before: Vec<Canary>,
+    about: Option<(Job, Result<Answer, Failure>, Request)>,
+    of_batch: Vec<i64>,
+    /// An earlier state of the journal.
+    pub copy: Option<Copy>,
+    /// The journal as of the last sync that was real.
+    pub unsynced: Option<Copy>,
+}
+
+impl Life {
+    /// A fault strikes.
+    pub fn fault(&mut self) {
+        if let Some(watch) = &mut self.watch {
+            watch.faults += 1;
+        }
+    }
+
+    pub fn trace(&mut self, line: impl FnOnce() -> String) {
+        let (now, number) = (self.now, self.number());
+        if let Some(trace) = self.watch.as_mut().and_then(|watch| watch.trace.as_mut()) {
+            trace.push(format!("{:>10.3} p{number} {}", now.as_secs_f64(), line()));
+        }
+    }
+
+    /// What all requests meet at this moment.
+    pub fn weather(&self, request: &Request) -> Option<Fate> {
+        let (until, fate) = self.watch.as_ref()?.weather.hub?;
+        let of_reads = matches!(fate, Fate::Strange(_)) && request.verb.is_unsafe();
+        (self.now < until && !of_reads).then_some(fate)
+    }
+
+    /// Whether a write fails now, and is there all the same.
+    pub fn disk_fault(&mut self) -> Option<bool> {
+        let now = self.now;
+        let weather = &mut self.watch.as_mut()?.weather;
+        if weather.disk.is_some_and(|until| now < until) {
+            return Some(false);
+        }
+        weather.writes.pop()
+    }
+
+    /// The canaries of the process, or of the journal if there is none.
+    pub fn canaries(&self) -> Vec<Canary> {
+        match self.engine() {
+            Some(engine) => engine.canaries.values().map(|live| live.canary.clone()).collect(),
+            None => self.journal.values().cloned().collect(),
+        }
+    }
+
+    /// This happens to every canary.
+    pub fn mark_all(&mut self, what: Happening) {
+        if self.watch.is_none() {
+            return;
+        }
+        let states: Vec<CanaryState> = match self.engine() {
+            Some(engine) => engine.canaries.values().map(|live| live.canary.state).collect(),
+            None => self.journal.values().map(|canary| canary.state).collect(),
+        };
+        let Some(watch) = &mut self.watch else { return };
+        for state in states {
+            watch.coverage.mark(Mark::Happening(what), state);
+        }
+    }
+
+    /// This happens to the canary of this name.
+    pub fn mark_of(&mut self, key: &Key, mark: Mark) {
+        let of = |canary: &&Canary| canary.kind == key.0 && canary.repo.to_string() == key.1;
+        let live = self
+            .engine()
+            .and_then(|engine| engine.canaries.values().map(|live| &live.canary).find(of))
+            .or_else(|| self.journal.values().find(of));
+        let Some(state) = live.map(|canary| canary.state) else { return };
+        if let Some(watch) = &mut self.watch {
+            watch.coverage.mark(mark, state);
+        }
+    }
+
+    /// The process ends in the middle of what it was doing.
+    pub fn die(&mut self) {
+        self.mark_all(Happening::CrashBetween);
+        self.fault();
+        self.trace(|| "dies between two effects".to_owned());
+        self.crash();
+    }
+
+    pub fn before_event(&mut self, event: &Event) {
+        if self.watch.is_none() {
+            return;
+        }
+        let Some(process) = &self.process else { return };
+        let engine = &process.engine;
+        let before: Vec<Canary> = engine.canaries.values().map(|live| live.canary.clone()).collect();
+        let about = match event {
+            Event::Heard { flight, exchange } => {
+                let Exchange { request, outcome, .. } = exchange.as_ref();
+                engine.flights.get(flight).map(|job| (job.clone(), outcome.clone(), request.clone()))
+            }
+            _ => None,
+        };
+        let of_batch = match event {
+            Event::Stored { op, .. } => match engine.ops.get(op) {
+                Some(Op::Intent(id) | Op::Attempt(id, _)) => vec![*id],
+                Some(Op::Rest(batch)) => batch.iter().filter_map(of_canary).collect(),
+                _ => vec![],
+            },
+            _ => vec![],
+        };
+        let what = match event {
+            Event::Wake => Some(Happening::Wake),
+            Event::Due(_) | Event::Once { .. } => Some(Happening::Due),
+            _ => None,
+        };
+        if let Some(what) = what {
+            self.mark_all(what);
+        }
+        let told = self.watch.as_ref().is_some_and(|watch| watch.trace.is_some()).then(|| shown(event));
+        if let Some(told) = told {
+            self.trace(|| told);
+        }
+        let Some(watch) = &mut self.watch else { return };
+        (watch.before, watch.about, watch.of_batch) = (before, about, of_batch);
+    }
+
+    /// What the event was to the canaries that it was about.
+    pub fn after_event(&mut self, effects: &[Effect]) {
+        let Some(mut watch) = self.watch.take() else { return };
+        let before = std::mem::take(&mut watch.before);
+        let state_of = |id: i64| before.iter().find(|b| b.id == id).map(|b| b.state);
+        if let Some((written, done)) = watch.stored.take() {
+            let mark = match (written, done) {
+                (true, true) => Stored::Durable,
+                (true, false) => Stored::InDoubt,
+                (false, _) => Stored::Failed,
+            };
+            for id in std::mem::take(&mut watch.of_batch) {
+                if let Some(state) = state_of(id) {
+                    watch.coverage.mark(Mark::Stored(mark), state);
+                }
+            }
+        }
+        let about = watch.about.take();
+        if let Some((id, mark)) = about.as_ref().and_then(answered)
+            && let Some(state) = state_of(id)
+        {
+            watch.coverage.mark(mark, state);
+        }
+        let mut latched = None;
+        if let Some(engine) = self.engine() {
+            for (id, live) in &engine.canaries {
+                let Some(b) = before.iter().find(|b| b.id == *id) else { continue };
+                let own = matches!(&about, Some((Job::Visit(of), _, _)) if of == id);
+                let seen = match &about {
+                    Some((_, outcome, request)) if own && live.canary != *b => {
+                        let event = last_event(*id, effects, &engine.unsaved);
+                        if event == Some(STEPPED) {
+                            continue;
+                        }
+                        let (blind, waits) = (event == Some(BLIND), event == Some(WAITS));
+                        let doubtful = engine.clock_is_doubtful();
+                        Some(sight(&live.canary, (blind, doubtful, waits), outcome, request))
+                    }
+                    Some(_) if own => None,
+                    _ if live.canary.looks == b.looks + 1 && live.canary.state == b.state => {
+                        Some(Seen::Nobody)
+                    }
+                    _ => None,
+                };
+                if let Some(seen) = seen {
+                    watch.coverage.mark(Mark::Seen(seen), b.state);
+                    if seen == Seen::Public {
+                        latched = Some(engine.latched(&live.canary.repo.namespace));
+                    }
+                }
+            }
+        }
+        if let Some(trace) = &mut watch.trace {
+            let now = self.now.as_secs_f64();
+            trace.extend(
+                effects.iter().filter_map(told_effect).map(|line| format!("{now:>10.3}    -> {line}")),
+            );
+        }
+        self.watch = Some(watch);
+        if let Some(latched) = latched {
+            self.hold(Invariant::Private, latched, || {
+                "a public canary was seen and nothing is latched".to_owned()
+            });
+        }
+    }
+}
+
+/// What the answer to a request of a canary is, that changes something.
+fn answered((job, outcome, request): &(Job, Result<Answer, Failure>, Request)) -> Option<(i64, Mark)> {
+    match job {
+        Job::Create(id) => {
+            let name = super::hub::named(request).1;
+            let wanted = name.split('/').next_back().unwrap_or_default();
+            Some((*id, Mark::Create(classify::create_row(outcome, "acme", wanted, &[]).0)))
+        }
+        Job::Delete(id) => Some((*id, Mark::Delete(classify::delete(outcome).0))),
+        _ => None,
+    }
+}
+
+/// What the engine calls a visit that showed nothing.
+const BLIND: &str = "looked: nothing can be said";
+/// What is no visit, but changes a canary all the same.
+const STEPPED: &str = "the clock was set";
+/// And one that found it while an earlier deletion is not over.
+const WAITS: &str = "looked: still there";
+
+/// What the engine says last of what happened to this canary.
+fn last_event<'a>(id: i64, effects: &'a [Effect], unsaved: &'a [Write]) -> Option<&'a str> {
+    let stored = effects.iter().filter_map(|effect| match effect {
+        Effect::Store { batch, .. } => Some(batch.as_slice()),
+        _ => None,
+    });
+    let writes = stored.chain([unsaved]).flatten();
+    writes
+        .filter_map(|write| match write {
+            Write::Canary { canary, event, .. } if canary.id == id => Some(event.as_str()),
+            _ => None,
+        })
+        .next_back()
+}
+
+fn of_canary(write: &Write) -> Option<i64> {
+    match write {
+        Write::Canary { canary, .. } => Some(canary.id),
+        _ => None,
+    }
+}
+
+/// What a visit came to, told by its last answer and by what it changed.
+fn sight(
+    after: &Canary,
+    (blind, doubtful, waits): (bool, bool, bool),
+    outcome: &Result<Answer, Failure>,
+    request: &Request,
+) -> Seen {
+    let told = outcome.as_ref().is_ok_and(|answer| matches!(answer.status, 200 | 404));
+    if blind && doubtful && told {
+        return Seen::Doubtful;
+    }
+    let own = request.path.contains(&format!("/{}", after.repo));
+    if !own && request.route != "/api/{type}" {
+        // The witness was asked, who must still see something else.
+        return if blind { Seen::Incapable } else { Seen::AbsentListed };
+    }
+    if request.route == "/api/{type}" {
+        return match readings::listed(outcome, &after.repo) {
+            ListedRow::Listed => Seen::ListedYet,
+            ListedRow::Missing => Seen::AbsentListed,
+            ListedRow::Unclear => Seen::Absent,
+        };
+    }
+    let (row, identity) = readings::description(outcome);
+    match (row, identity) {
+        (_, Some(identity)) => {
+            let public = canary::is_public(&identity);
+            if waits {
+                return Seen::NotYet;
+            }
+            match (after.state, public) {
+                (_, true) => Seen::Public,
+                (CanaryState::Quarantined, _) => Seen::Foreign,
+                _ => Seen::Ours,
+            }
+        }
+        (DescriptionRow::Moved, _) => Seen::Moved,
+        (DescriptionRow::NotFound, _) if blind => Seen::Incapable,
+        (DescriptionRow::NotFound, _) => Seen::Absent,
+        (DescriptionRow::Unanswered, _) => Seen::Unanswered,
+        _ if of_outcome(outcome) == UnknownReason::TokenInvalid => Seen::Refused,
+        _ if outcome.as_ref().is_ok_and(|a| a.status == 403 && a.content_type == "application/json") => {
+            Seen::Refused
+        }
+        _ => Seen::Odd,
+    }
+}
+
+fn shown(event: &Event) -> String {
+    match event {
+        Event::Heard { exchange, .. } => {
+            let Exchange { request, outcome, .. } = exchange.as_ref();
+            let heard = match outcome {
+                Ok(answer) => {
+                    format!("{} {}", answer.status, answer.body.chars().take(100).collect::<String>())
+                }
+                Err(failure) => failure.as_str().to_owned(),
+            };
+            let body = request.body.as_ref().map(ToString::to_string).unwrap_or_default();
+            format!("{} {} {body} by {:?}: {heard}", request.verb, request.path, request.credential)
+        }
+        Event::Configured(_) => "a new configuration".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+fn told_effect(effect: &Effect) -> Option<String> {
+    match effect {
+        Effect::Send { request, bound, .. } => {
+            Some(format!("send {} {} {:?} {bound:?}", request.verb, request.path, request.credential))
+        }
+        Effect::Store { op, batch } => {
+            let canaries = batch.iter().filter_map(|write| match write {
+                Write::Canary { canary, event, .. } => Some(format!(
+                    "{} {} ({event}) next {:?}",
+                    canary.id,
+                    canary.state,
+                    canary.next_at.map(|at| at.to_string())
+                )),
+                Write::Check(state) => Some(format!("check {} {}", state.key.target, state.latest.as_str())),
+                Write::Finding(f) => Some(format!("finding {} {:?}", f.kind, f.resolved_at.is_some())),
+                _ => None,
+            });
+            Some(format!("store {op}: {}", canaries.collect::<Vec<_>>().join("; ")))
+        }
+        Effect::Tell(notice) => Some(format!("says: {}", notice.text)),
+        Effect::LoadKeys => Some("reads the keys".to_owned()),
+        Effect::Recall { names, .. } => Some(format!("asks the journal for {} names", names.len())),
+        Effect::RoundEnded(_) => Some("a round ends".to_owned()),
+        Effect::Ended => Some("ends".to_owned()),
+        Effect::Publish(_) | Effect::Meter(_) | Effect::Explained(_) => None,
+    }
+}
