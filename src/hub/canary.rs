@@ -434,6 +434,11 @@ pub fn after_delete(
         return quarantine(canary, "its deletion was answered with a redirect: somebody renamed or moved it");
     }
     settle_attempt(canary, read, now);
+    if planted::is(Defect::NotFoundIsGone) && row == DeleteRow::NotFound {
+        become_state(canary, CanaryState::Gone, "not found");
+        canary.absences = vec![now];
+        return "gone";
+    }
     if read == DeleteOutcome::Unsent {
         become_state(canary, CanaryState::Created, "its deletion could not be sent");
         // It is tried again, more and more rarely: what keeps it from leaving may last.

@@ -37,7 +37,8 @@ const NOT_SIGNED: &str = "its name does not bear our signature; was canary_key c
 
 /// Compares. `signed` says that the name bears our signature for this namespace and kind.
 pub fn prove(canary: &Canary, seen: &Identity, signed: bool, rules: Rules) -> Proof {
-    if planted::is(Defect::NoIdCheck) {
+    let adopts = planted::is(Defect::AdoptTaken) && canary.repo_id.is_none();
+    if planted::is(Defect::NoIdCheck) || adopts {
         return Proof::Ours;
     }
     let differs = |shown: &Option<String>, ours: &str| shown.as_deref().is_some_and(|shown| shown != ours);
@@ -91,7 +92,11 @@ pub fn prove(canary: &Canary, seen: &Identity, signed: bool, rules: Rules) -> Pr
     // The maker is a field like the others: one that the answer lacks is not held against it. One that could not be
     // read may be read by the next look, and so may be whose token it was.
     let lacking = seen.commits_withheld || matches!(seen.commits, Some((1, None)));
-    if made_by_owner(canary, seen) || canary.owner.is_some() && lacking { Proof::Ours } else { Proof::Unshown }
+    if made_by_owner(canary, seen) || canary.owner.is_some() && lacking {
+        Proof::Ours
+    } else {
+        Proof::Unshown
+    }
 }
 
 /// Whether the whole world can see it.

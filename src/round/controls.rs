@@ -9,6 +9,7 @@ use crate::hub::names;
 use crate::intent::Canary;
 use crate::moment::Moment;
 use crate::plan::calls::CONTROLS_OF_VISITS;
+use crate::planted::{self, Defect};
 
 use super::{Engine, Job};
 
@@ -115,6 +116,9 @@ impl Engine {
     /// Something private that this token saw when it was last controlled, and that is no canary of ours; where
     /// possible in the group of this one.
     pub(super) fn witness(&self, who: &TokenName, canary: &Canary) -> Option<(RepoType, RepoName)> {
+        if planted::is(Defect::BlindTrusted) {
+            return None;
+        }
         let key = (canary.repo.namespace.clone(), Credential::Token(who.clone()));
         let seen = || {
             let seen = self.control(&key).into_iter().flat_map(|control| &control.seen);
@@ -133,6 +137,9 @@ impl Engine {
         seen_at: Option<Duration>,
         now: Moment,
     ) -> bool {
+        if planted::is(Defect::BlindTrusted) {
+            return true;
+        }
         if !self.tokens.get(who).is_some_and(super::tokens::TokenState::usable) {
             return false;
         }

@@ -15,6 +15,7 @@ use crate::hub::control::Control;
 use crate::hub::sweep::{self, Hit, Judged, SweepWalk, Swept};
 use crate::intent::Canary;
 use crate::moment::Moment;
+use crate::planted::{self, Defect};
 use crate::report::{FindingKind, SweepView};
 use crate::store::{Past, Write};
 
@@ -166,7 +167,7 @@ impl Engine {
     /// Begins every sweep that is due. Says whether any began.
     pub(super) fn tend_sweeps(&mut self, now: Moment) -> bool {
         // What a crash left is looked after first: then the journal knows its own.
-        if !self.keys_loaded || self.recovering || self.stopping {
+        if !self.keys_loaded || self.recovering || self.stopping || planted::is(Defect::NoSweeper) {
             return false;
         }
         let config = self.config.clone();

@@ -152,6 +152,9 @@ const SHARE: u64 = 25;
 const FEW: u64 = 300;
 const MANY: u64 = 100_000;
 const VISITS: u64 = 1000;
+/// Within so many lives each weakening is noticed.
+const PATIENCE: u64 = 20_000;
+
 #[test]
 fn lives_keep_every_promise() {
     let first = setting("SCOPEWATCH_SEED").unwrap_or(0);
@@ -175,4 +178,24 @@ fn lives_keep_every_promise() {
     assert_eq!(broken, 0, "lives broke a promise");
     assert_eq!(surprises, 0, "pairs that cannot be");
     assert!(wanted < MANY || least >= VISITS, "the rarest pair was visited {least} times");
+}
+
+#[test]
+fn each_weakening_of_the_model_is_noticed() {
+    let mut caught = 0;
+    for defect in Defect::ALL {
+        let tally = lives(PATIENCE, 0, Some(*defect), 1);
+        let first = tally.broken.first();
+        caught += usize::from(first.is_some());
+        match first {
+            Some((seed, what)) => {
+                let what: String = what.chars().take(160).collect();
+                println!("{defect}: after {} lives, by seed {seed}: {what}", tally.seeds);
+            }
+            None => println!("{defect}: not noticed in {} lives", tally.lives),
+        }
+    }
+    let planted = Defect::ALL.len();
+    tell_row("lives/weakenings", planted as u64, planted as u64, 0, (planted, caught));
+    assert_eq!(caught, planted);
 }
