@@ -365,3 +365,18 @@ proptest! {
         prop_assert!(read != Access::Allowed || (200..300).contains(&status));
     }
 }
+
+#[test]
+fn an_id_is_four_and_twenty_hexadecimal_digits_and_nothing_else() {
+    let id = "0123456789abcdefABCDEF00";
+    assert!(is_object_id(id));
+    for other in [
+        "",
+        "0123456789abcdefABCDEF0",
+        "0123456789abcdefABCDEF000",
+        "0123456789abcdefABCDEFg0",
+        "two words that are not one",
+    ] {
+        assert!(!is_object_id(other), "{other}");
+    }
+}
