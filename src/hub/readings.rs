@@ -10,7 +10,7 @@ use crate::access::{RepoName, RepoType, words};
 use crate::exchange::{Answer, Failure};
 use crate::moment::Timestamp;
 
-use super::answers::{closed, described, json, repo_not_found};
+use super::answers::{closed, described, envelope, json, repo_not_found};
 use super::classify::is_object_id;
 use super::visit::Identity;
 
@@ -227,9 +227,10 @@ pub fn commits(outcome: &Outcome) -> (TellingRow, Option<(usize, Option<String>)
     }))
 }
 
-/// Whether this is not shown to whoever asked, rather than not to be had at this moment.
+/// Whether the Hub itself says that this is not shown to whoever asked, rather than that it is not to be had at this
+/// moment; a page of something in between says nothing.
 pub fn withheld(outcome: &Outcome) -> bool {
-    outcome.as_ref().is_ok_and(|answer| matches!(answer.status, 403 | 404))
+    outcome.as_ref().is_ok_and(|answer| matches!(answer.status, 403 | 404) && envelope(answer).is_some())
 }
 
 /// The organization's resource groups, by name and id: all of them, or untold.

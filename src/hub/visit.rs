@@ -34,8 +34,8 @@ pub struct Identity {
     pub files: Option<Vec<String>>,
     /// Number of commits, and who made the only one.
     pub commits: Option<(usize, Option<String>)>,
-    /// The Hub shows its description, but answered 403 or 404 when it was asked for the commits: they are a field that
-    /// the answer lacks, not one that could not be read just then.
+    /// The Hub shows its description, but said in its own words that it does not show the commits: a field that the
+    /// answer lacks, not one that could not be read just then.
     pub commits_withheld: bool,
     /// Whether an anonymous look saw it.
     pub anonymous_saw: Option<bool>,
