@@ -19,19 +19,28 @@ pub(super) type ControlKey = (String, Credential);
 /// One control, under way or done.
 #[derive(Debug)]
 pub(super) enum ControlJob {
-    Walking(Box<ControlWalk>),
-    Done(Control, Duration),
+    /// Under way since then; `saw` says that the one before it saw something private that is no canary of ours.
+    Walking { walk: Box<ControlWalk>, began: Duration, saw: bool },
+    /// What it came to, and when it began: it shows how things stood from then on, not how they stand at its end.
+    Done { control: Control, began: Duration, dimmed: bool },
 }
 
 /// How long a control of a round serves visits to canaries.
 const FRESH: Duration = Duration::from_secs(120);
 
+fn is_fresh(since: Duration, now: Moment) -> bool {
+    now.mono.saturating_sub(since) <= FRESH
+}
+
 impl Engine {
     /// Begins a control, unless it is under way.
-    pub(super) fn start_control(&mut self, key: &ControlKey) {
-        if matches!(self.controls.get(key), Some(ControlJob::Walking(_))) {
-            return;
-        }
+    pub(super) fn start_control(&mut self, key: &ControlKey, now: Moment) {
+        let saw = match self.controls.get(key) {
+            Some(ControlJob::Walking { began, .. }) if is_fresh(*began, now) => return,
+            Some(ControlJob::Walking { saw, .. }) => *saw,
+            Some(ControlJob::Done { control, dimmed, .. }) => self.sees_others(control) || *dimmed,
+            None => false,
+        };
         let (organization, observer) = key;
         let configured = self.config.organization(organization);
         let janitor = configured.and_then(|o| o.janitor.as_ref());
@@ -64,11 +73,11 @@ impl Engine {
         if let Some(request) = walk.next() {
             self.ask(Job::Control(key.clone()), request, None);
         }
-        self.controls.insert(key.clone(), ControlJob::Walking(Box::new(walk)));
+        self.controls.insert(key.clone(), ControlJob::Walking { walk: Box::new(walk), began: now.mono, saw });
     }
 
     pub(super) fn hear_control(&mut self, key: &ControlKey, exchange: &Exchange, now: Moment) {
-        let Some(ControlJob::Walking(walk)) = self.controls.get_mut(key) else { return };
+        let Some(ControlJob::Walking { walk, .. }) = self.controls.get_mut(key) else { return };
         // A round begins its controls anew; an answer to the walk before is no answer to this one's question.
         if walk.next().as_ref() != Some(&exchange.request) {
             return;
@@ -78,17 +87,23 @@ impl Engine {
             self.ask(Job::Control(key.clone()), request, None);
             return;
         }
-        if let Some(ControlJob::Walking(walk)) = self.controls.remove(key) {
-            let done = walk.finish();
-            self.sight_groups(key, &done, now);
-            self.controls.insert(key.clone(), ControlJob::Done(done, now.mono));
+        if let Some(ControlJob::Walking { walk, began, saw }) = self.controls.remove(key) {
+            let control = walk.finish();
+            self.sight_groups(key, &control, now);
+            let dimmed = saw && control.result.is_ok() && !self.sees_others(&control);
+            self.controls.insert(key.clone(), ControlJob::Done { control, began, dimmed });
         }
+    }
+
+    /// Whether something private was seen that is no canary of ours.
+    fn sees_others(&self, control: &Control) -> bool {
+        control.sentinel_seen || control.seen.iter().any(|seen| !self.signer.is_ours(&seen.repo, seen.kind))
     }
 
     /// The control, once it is done.
     pub(super) fn control(&self, key: &ControlKey) -> Option<&Control> {
         match self.controls.get(key) {
-            Some(ControlJob::Done(control, _)) => Some(control),
+            Some(ControlJob::Done { control, .. }) => Some(control),
             _ => None,
         }
     }
@@ -96,12 +111,12 @@ impl Engine {
     /// Sees to it that there is a control no older than a visit needs. Says whether it is there now.
     pub(super) fn ensure_control(&mut self, key: &ControlKey, now: Moment) -> bool {
         match self.controls.get(key) {
-            Some(ControlJob::Done(_, at)) if now.mono.saturating_sub(*at) <= FRESH => true,
-            Some(ControlJob::Walking(_)) => false,
+            Some(ControlJob::Done { began, .. }) if is_fresh(*began, now) => true,
+            Some(ControlJob::Walking { .. }) => false,
             _ if self.mode.one_shot && self.controls_of_visits(key) >= CONTROLS_OF_VISITS => true,
             _ => {
                 *self.visit_controls.entry(key.clone()).or_default() += 1;
-                self.start_control(key);
+                self.start_control(key, now);
                 false
             }
         }
@@ -148,15 +163,19 @@ impl Engine {
         if !declared.restrictions(organization).is_empty() {
             return false;
         }
-        if seen_at.is_some_and(|at| now.mono.saturating_sub(at) <= FRESH) {
+        let key = (organization.clone(), Credential::Token(who.clone()));
+        let latest = match self.controls.get(&key) {
+            Some(ControlJob::Done { control, began, dimmed }) => Some((control, *began, *dimmed)),
+            _ => None,
+        };
+        // Whoever saw it, and has since lost sight of what else is private, may have lost sight of this one, too.
+        let lost_sight = |seen: Duration| latest.is_some_and(|(_, began, dimmed)| dimmed && began >= seen);
+        if seen_at.is_some_and(|at| is_fresh(at, now) && !lost_sight(at)) {
             return true;
         }
-        let key = (organization.clone(), Credential::Token(who.clone()));
-        match self.controls.get(&key) {
-            Some(ControlJob::Done(done, at)) if now.mono.saturating_sub(*at) <= FRESH => {
-                control::capable(done, Some(declared), organization, canary.group.as_deref())
-            }
-            _ => false,
-        }
+        latest.is_some_and(|(control, began, _)| {
+            is_fresh(began, now)
+                && control::capable(control, Some(declared), organization, canary.group.as_deref())
+        })
     }
 }

@@ -195,14 +195,14 @@ impl Engine {
         let Some(round) = &self.round else { return false };
         match round.phase {
             Phase::Keys => false,
-            Phase::Declared => self.end_declared(),
+            Phase::Declared => self.end_declared(now),
             Phase::Controls => self.end_controls(),
             Phase::Checks => self.step_checks(now),
             Phase::CleanUp => self.step_clean_up(now),
         }
     }
 
-    fn end_declared(&mut self) -> bool {
+    fn end_declared(&mut self, now: Moment) -> bool {
         let Some(round) = &self.round else { return false };
         if round.tokens.iter().any(|token| self.tokens.get(token).is_some_and(|state| state.asking)) {
             return false;
@@ -225,8 +225,8 @@ impl Engine {
             }
         }
         for key in &wanted {
-            // One that a visit has under way is of this moment, too.
-            self.start_control(key);
+            // One that a visit began lately is of this moment, too.
+            self.start_control(key, now);
         }
         if let Some(round) = &mut self.round {
             round.controls = wanted;

@@ -416,7 +416,7 @@ fn an_answer_to_another_walk_is_no_answer_to_this_control() {
     let now = life.moment();
     let engine = life.engine_mut().expect("it runs");
     let key = ("acme".to_owned(), Credential::Token(TokenName::new("janitor")));
-    engine.start_control(&key);
+    engine.start_control(&key, now);
     // The absent name of a walk that was begun before: its "not found" would fail this one's overview.
     let absent = "acme/no-such-x".parse().expect("a name");
     let request = routes::repo_info(RepoType::Model, &absent, key.1.clone());

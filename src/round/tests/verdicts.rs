@@ -8,7 +8,7 @@ use crate::access::{Access, CheckKey, Expected, Permission, TokenName, Verdict};
 use crate::alert::CheckState;
 use crate::exchange::{Answer, Failure, Request, Verb};
 use crate::moment::Timestamp;
-use crate::report::{FindingKind, Report};
+use crate::report::{Finding, FindingKind, Report};
 
 use super::hub::{Key, named};
 use super::invariants::Invariant;
@@ -210,9 +210,17 @@ impl Life {
     pub fn alarms(&self) -> Vec<String> {
         let Some(engine) = self.engine() else { return vec![] };
         let drift = [FindingKind::UnexpectedGrant, FindingKind::UnexpectedDenial, FindingKind::LatentGrant];
-        let findings = engine.findings.values().filter(|f| drift.contains(&f.kind));
+        // What was seen to be created is a grant at any time, and is told when its round ends.
+        let created = |token: &TokenName, target: &str| {
+            let canaries = engine.canaries.values().map(|live| &live.canary);
+            let mut bound = canaries.filter(|canary| canary.repo_id.is_some());
+            bound.any(|canary| canary.token == *token && canary.target == target)
+        };
+        let seen = |f: &&Finding| matches!((&f.token, &f.target), (Some(token), Some(target)) if created(token, target));
+        let findings = engine.findings.values().filter(|f| drift.contains(&f.kind) && !seen(f));
         let findings = findings.map(|f| format!("{:?} {}", f.key(), f.resolved_at.is_some()));
-        let firing = engine.checks.values().filter(|c| c.firing.is_some());
+        let fires = |c: &&CheckState| c.firing.is_some() && !created(&c.key.token, &c.key.target);
+        let firing = engine.checks.values().filter(fires);
         let firing = firing.map(|c| format!("{:?} {:?} {}", c.key, c.firing, c.good_streak));
         findings.chain(firing).collect()
     }
