@@ -32,7 +32,6 @@ const BENDS: &[Bent] = &[
     ("a commit of somebody else", |seen| seen.commits = Some((1, Some(EVE.into()))), false, false),
     ("a commit of nobody", |seen| seen.commits = Some((1, None)), true, true),
     ("no commits told", |seen| seen.commits = None, true, false),
-    ("commits withheld", |seen| (seen.commits, seen.commits_withheld) = (None, true), true, true),
     ("made before the intent", |seen| seen.created_at = Some(T0 - Duration::from_secs(61)), true, false),
     ("made within the skew", |seen| seen.created_at = Some(T0 - Duration::from_secs(60)), true, true),
     ("made at the end of the horizon", |seen| seen.created_at = Some(after(960)), true, true),

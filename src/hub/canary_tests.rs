@@ -63,7 +63,6 @@ pub(super) fn ours() -> Identity {
         created_at: Some(after(1)),
         files: Some(vec![".gitattributes".into()]),
         commits: Some((1, Some("bob".into()))),
-        commits_withheld: false,
         anonymous_saw: Some(false),
     }
 }

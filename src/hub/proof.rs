@@ -89,9 +89,9 @@ pub fn prove(canary: &Canary, seen: &Identity, signed: bool, rules: Rules) -> Pr
     if public || seen.private.is_none() {
         return Proof::Foreign("it is not private, and its id was never told to us");
     }
-    // The maker is a field like the others: one that the answer lacks is not held against it. One that could not be
-    // read may be read by the next look, and so may be whose token it was.
-    let lacking = seen.commits_withheld || matches!(seen.commits, Some((1, None)));
+    // A commit that names nobody lacks a field, which is not held against it. Commits that are not shown at all are
+    // none: the next look may show them, and so it may be known by then whose token it was.
+    let lacking = matches!(seen.commits, Some((1, None)));
     if made_by_owner(canary, seen) || canary.owner.is_some() && lacking {
         Proof::Ours
     } else {

@@ -10,7 +10,7 @@ use crate::access::{RepoName, RepoType, words};
 use crate::exchange::{Answer, Failure};
 use crate::moment::Timestamp;
 
-use super::answers::{closed, described, envelope, json, repo_not_found};
+use super::answers::{closed, described, json, repo_not_found};
 use super::classify::is_object_id;
 use super::visit::Identity;
 
@@ -197,7 +197,6 @@ fn identity(answer: &Answer) -> Option<Identity> {
         created_at: text("createdAt").as_deref().and_then(Timestamp::parse),
         files,
         commits: None,
-        commits_withheld: false,
         anonymous_saw: None,
     };
     // An object that names nothing describes nothing.
@@ -225,12 +224,6 @@ pub fn commits(outcome: &Outcome) -> (TellingRow, Option<(usize, Option<String>)
         [only] => (1, author(only)),
         more => (more.len(), None),
     }))
-}
-
-/// Whether the Hub itself says that this is not shown to whoever asked, rather than that it is not to be had at this
-/// moment; a page of something in between says nothing.
-pub fn withheld(outcome: &Outcome) -> bool {
-    outcome.as_ref().is_ok_and(|answer| matches!(answer.status, 403 | 404) && envelope(answer).is_some())
 }
 
 /// The organization's resource groups, by name and id: all of them, or untold.

@@ -34,9 +34,6 @@ pub struct Identity {
     pub files: Option<Vec<String>>,
     /// Number of commits, and who made the only one.
     pub commits: Option<(usize, Option<String>)>,
-    /// The Hub shows its description, but said in its own words that it does not show the commits: a field that the
-    /// answer lacks, not one that could not be read just then.
-    pub commits_withheld: bool,
     /// Whether an anonymous look saw it.
     pub anonymous_saw: Option<bool>,
 }
@@ -133,7 +130,6 @@ impl Visit {
             Stage::First | Stage::Fresh => self.hear_description(outcome),
             Stage::Commits => {
                 self.described.commits = readings::commits(outcome).1;
-                self.described.commits_withheld = readings::withheld(outcome);
                 self.stage = Stage::Anonymous;
             }
             Stage::Anonymous => {
@@ -174,7 +170,6 @@ impl Visit {
                 let Some(observer) = self.observers.get(self.at) else { return };
                 let surrounded = Identity {
                     commits: self.described.commits.take(),
-                    commits_withheld: self.described.commits_withheld,
                     anonymous_saw: self.described.anonymous_saw,
                     ..identity
                 };
