@@ -15,7 +15,7 @@ use crate::exchange::{Answer, Failure, Request, Verb};
 use crate::hub::names::{NONCE_BYTES, Signer};
 use crate::intent::Canary;
 use crate::moment::{Moment, Timestamp};
-use crate::report::{Report, Snapshot};
+use crate::report::{FindingKind, Report, Snapshot};
 use crate::store::{Kept, Past, Write};
 
 use crate::round::gate::Bound;
@@ -406,7 +406,14 @@ impl Life {
             Effect::Ended => self.ended = true,
             Effect::Meter(Meter::RoundSkipped) => self.skipped += 1,
             Effect::Explained(_) | Effect::Meter(_) => {}
-            Effect::Publish(snapshot) => self.shown = Some(snapshot),
+            Effect::Publish(snapshot) => {
+                let left = snapshot.findings.iter().filter(|f| f.kind == FindingKind::CanaryLeft);
+                let words: Vec<String> = left.map(|f| f.detail.clone()).collect();
+                for (key, intent) in &mut self.ghost.intents {
+                    intent.told |= words.iter().any(|words| words.contains(&key.1));
+                }
+                self.shown = Some(snapshot);
+            }
             Effect::Tell(notice) => self.log.push(notice.text),
         }
     }

@@ -26,6 +26,8 @@ pub struct Intent {
     pub refused: bool,
     /// A person closed it.
     pub closed: bool,
+    /// People were told that it is left.
+    pub told: bool,
 }
 
 /// What nobody in the daemon knows.
