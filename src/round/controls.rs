@@ -6,7 +6,7 @@ use crate::access::{RepoName, RepoType, TokenName};
 use crate::exchange::{Credential, Exchange};
 use crate::hub::control::{self, Control, ControlWalk, Plan};
 use crate::hub::names;
-use crate::intent::Canary;
+use crate::intent::{Canary, DeleteOutcome};
 use crate::moment::Moment;
 use crate::plan::calls::CONTROLS_OF_VISITS;
 use crate::planted::{self, Defect};
@@ -19,10 +19,10 @@ pub(super) type ControlKey = (String, Credential);
 /// One control, under way or done.
 #[derive(Debug)]
 pub(super) enum ControlJob {
-    /// Under way since then; `saw` says that the one before it saw something private that is no canary of ours.
-    Walking { walk: Box<ControlWalk>, began: Duration, saw: bool },
+    /// Under way since then.
+    Walking { walk: Box<ControlWalk>, began: Duration },
     /// What it came to, and when it began: it shows how things stood from then on, not how they stand at its end.
-    Done { control: Control, began: Duration, dimmed: bool },
+    Done { control: Control, began: Duration },
 }
 
 /// How long a control of a round serves visits to canaries.
@@ -35,12 +35,10 @@ fn is_fresh(since: Duration, now: Moment) -> bool {
 impl Engine {
     /// Begins a control, unless it is under way.
     pub(super) fn start_control(&mut self, key: &ControlKey, now: Moment) {
-        let saw = match self.controls.get(key) {
-            Some(ControlJob::Walking { began, .. }) if is_fresh(*began, now) => return,
-            Some(ControlJob::Walking { saw, .. }) => *saw,
-            Some(ControlJob::Done { control, dimmed, .. }) => self.sees_others(control) || *dimmed,
-            None => false,
-        };
+        if matches!(self.controls.get(key), Some(ControlJob::Walking { began, .. }) if is_fresh(*began, now))
+        {
+            return;
+        }
         let (organization, observer) = key;
         let configured = self.config.organization(organization);
         let janitor = configured.and_then(|o| o.janitor.as_ref());
@@ -73,7 +71,7 @@ impl Engine {
         if let Some(request) = walk.next() {
             self.ask(Job::Control(key.clone()), request, None);
         }
-        self.controls.insert(key.clone(), ControlJob::Walking { walk: Box::new(walk), began: now.mono, saw });
+        self.controls.insert(key.clone(), ControlJob::Walking { walk: Box::new(walk), began: now.mono });
     }
 
     pub(super) fn hear_control(&mut self, key: &ControlKey, exchange: &Exchange, now: Moment) {
@@ -87,11 +85,10 @@ impl Engine {
             self.ask(Job::Control(key.clone()), request, None);
             return;
         }
-        if let Some(ControlJob::Walking { walk, began, saw }) = self.controls.remove(key) {
+        if let Some(ControlJob::Walking { walk, began }) = self.controls.remove(key) {
             let control = walk.finish();
             self.sight_groups(key, &control, now);
-            let dimmed = saw && control.result.is_ok() && !self.sees_others(&control);
-            self.controls.insert(key.clone(), ControlJob::Done { control, began, dimmed });
+            self.controls.insert(key.clone(), ControlJob::Done { control, began });
         }
     }
 
@@ -165,15 +162,19 @@ impl Engine {
         }
         let key = (organization.clone(), Credential::Token(who.clone()));
         let latest = match self.controls.get(&key) {
-            Some(ControlJob::Done { control, began, dimmed }) => Some((control, *began, *dimmed)),
+            Some(ControlJob::Done { control, began }) => Some((control, *began)),
             _ => None,
         };
-        // Whoever saw it, and has since lost sight of what else is private, may have lost sight of this one, too.
-        let lost_sight = |seen: Duration| latest.is_some_and(|(_, began, dimmed)| dimmed && began >= seen);
+        // Whoever saw it and has since been seen to see nothing private at all may have lost sight of this one, too,
+        // unless the Hub took its deletion.
+        let taken = canary.deletes.iter().any(|delete| delete.outcome == DeleteOutcome::Acknowledged);
+        let lost_sight = |seen: Duration| {
+            !taken && latest.is_some_and(|(control, began)| began >= seen && !self.sees_others(control))
+        };
         if seen_at.is_some_and(|at| is_fresh(at, now) && !lost_sight(at)) {
             return true;
         }
-        latest.is_some_and(|(control, began, _)| {
+        latest.is_some_and(|(control, began)| {
             is_fresh(began, now)
                 && control::capable(control, Some(declared), organization, canary.group.as_deref())
         })
