@@ -24,6 +24,8 @@ fn what_nobody_can_see_is_given_to_a_person_after_a_day() {
 
 #[path = "canary_clock_tests.rs"]
 mod clock;
+#[path = "canary_ends_tests.rs"]
+mod ends;
 #[path = "canary_properties_tests.rs"]
 mod properties;
 
