@@ -26,6 +26,8 @@ use super::{Effect, Engine, Job, Meter, Op, SEND_WITHIN};
 #[derive(Debug)]
 pub(super) struct Live {
     pub canary: Canary,
+    /// When this process first knew of it.
+    pub known_at: Duration,
     /// The check of the running round that made it.
     pub check: Option<usize>,
     /// Whose creations wait for it.
@@ -82,11 +84,12 @@ const LOOKS_OF_A_CHECK: Duration = Duration::from_millis(10_500);
 const KEYS_AGAIN: Duration = Duration::from_secs(30);
 
 impl Live {
-    pub(super) fn new(canary: Canary) -> Live {
+    pub(super) fn new(canary: Canary, now: Moment) -> Live {
         let bound = canary.repo_id.is_some();
         let deleted = canary.shown() == ShownState::Deleted;
         Live {
             canary,
+            known_at: now.mono,
             check: None,
             lock: None,
             heard: None,
@@ -129,7 +132,7 @@ impl Engine {
                 at: now.wall,
             });
         }
-        self.canaries.insert(canary.id, Live::new(canary));
+        self.canaries.insert(canary.id, Live::new(canary, now));
     }
 
     /// What a crash left planned is asked for again: the defect of that name.

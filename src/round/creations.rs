@@ -236,7 +236,7 @@ impl Engine {
         self.count_creation(creation.clone(), now);
         self.creating.insert(user.clone());
         let write = Write::Canary { canary: canary.clone(), event: "intent".to_owned(), at: now.wall };
-        let mut live = Live::new(canary);
+        let mut live = Live::new(canary, now);
         live.check = Some(at);
         live.lock = Some(user);
         live.busy = true;

@@ -18,6 +18,7 @@ use crate::report::{
 };
 use crate::store::{FINDINGS_STAY, LastAnswer, Write};
 
+use super::canaries::Live;
 use super::checks::{CheckJob, creation_access};
 use super::{Effect, Engine, Meter, declared, ignores, sentences};
 
@@ -309,11 +310,18 @@ impl Engine {
         self.rules().horizon * 2 + Duration::from_secs(600)
     }
 
+    /// When an unfinished canary is to be told as left: by the wall clock, which outlasts a restart, but no later than if
+    /// its intent were as new as this process's knowledge of it, because that clock may have been set back.
+    fn left_at(&self, live: &Live, now: Moment) -> Duration {
+        let patience = self.left_after() + Duration::from_secs(1);
+        let by_wall = now.mono + (live.canary.planned_at + patience).since(now.wall);
+        by_wall.min(live.known_at + patience)
+    }
+
     /// When the next unfinished canary must be told as left.
     pub(super) fn left_wakes(&self, now: Moment) -> Option<Duration> {
-        let told_at = |canary: &Canary| canary.planned_at + self.left_after() + Duration::from_secs(1);
-        let open = self.canaries.values().map(|live| &live.canary).filter(|canary| canary.unfinished());
-        open.map(told_at).filter(|at| *at > now.wall).map(|at| now.mono + at.since(now.wall)).min()
+        let open = self.canaries.values().filter(|live| stands_open(&live.canary));
+        open.map(|live| self.left_at(live, now)).filter(|at| *at > now.mono).min()
     }
 
     /// Tells what is left as soon as that changes; rounds may be a day apart.
@@ -327,18 +335,17 @@ impl Engine {
 
     pub(super) fn organization_findings(&mut self, now: Moment) {
         let config = self.config.clone();
-        let patience = self.left_after();
         self.left_changed = false;
         for organization in &config.organizations {
             let left: Vec<String> = self
                 .canaries
                 .values()
                 .filter(|live| live.canary.repo.namespace == organization.name)
-                .map(|live| &live.canary)
-                .filter(|c| {
-                    c.state == CanaryState::Quarantined
-                        || (c.unfinished() && now.wall.since(c.planned_at) > patience)
+                .filter(|live| {
+                    live.canary.state == CanaryState::Quarantined
+                        || (stands_open(&live.canary) && now.mono >= self.left_at(live, now))
                 })
+                .map(|live| &live.canary)
                 .map(|c| format!("{} ({})", c.repo, c.note))
                 .collect();
             let key = organization_finding(FindingKind::CanaryLeft, &organization.name);
@@ -560,6 +567,11 @@ fn for_the_log(finding: &Finding) -> Option<String> {
         FindingKind::UnmanagedToken => None,
         _ => Some(finding.detail.clone()),
     }
+}
+
+/// Whether its end is not proven. A deletion that the Hub took is no proof: nobody may be able to see.
+fn stands_open(canary: &Canary) -> bool {
+    !matches!(canary.state, CanaryState::Gone | CanaryState::Refused)
 }
 
 /// A canary as reports show it.

@@ -346,7 +346,7 @@ impl Engine {
     /// What the journal believed gone is listed: a visit shows whether it is back.
     fn look_again(&mut self, canary: Option<&Canary>, now: Moment) {
         let Some(canary) = canary else { return };
-        let live = self.canaries.entry(canary.id).or_insert_with(|| Live::new(canary.clone()));
+        let live = self.canaries.entry(canary.id).or_insert_with(|| Live::new(canary.clone(), now));
         if !live.busy {
             live.canary.next_at = Some(now.wall);
         }
@@ -384,7 +384,7 @@ impl Engine {
             format!("canary {id} ({} {}) is adopted: the journal did not know it", hit.kind, hit.repo),
         );
         self.remember(Write::Canary { canary: canary.clone(), event: "adopted".to_owned(), at: now.wall });
-        self.canaries.insert(id, Live::new(canary));
+        self.canaries.insert(id, Live::new(canary, now));
         if self.mode.one_shot {
             // Whoever looks must know who the tokens are, and what they can see.
             self.recovering = true;
