@@ -1,8 +1,8 @@
 //! Defects that tests plant into the real code, one at a time, to show that they would be noticed.
 //!
 //! In this crate's own tests a thread plants them; with the feature `failpoints`, which no release can have, the
-//! environment, for tests/crash. Everywhere else `is` is the constant `false`. Serves `hub`, `round`, `alert` and
-//! whoever tests them.
+//! environment, for tests/crash and tests/storage. Everywhere else `is` is the constant `false`. Serves `hub`, `round`,
+//! `store` and whoever tests them.
 
 use crate::access::words;
 

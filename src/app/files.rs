@@ -159,7 +159,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     said
 }
 
-/// Plants the defect that tests/crash asks for.
+/// Plants the defect that a test asks for.
 #[cfg(all(feature = "failpoints", not(test)))]
 pub(super) fn plant() -> Result<(), Fault> {
     use crate::planted;

@@ -1,5 +1,5 @@
-//! Whether what stands under a canary's name is ours. Everything that a look shows is compared; what it does not show is
-//! not held against a repository whose id is bound, and proves nothing of one whose id is not.
+//! Whether what stands under a canary's name is ours. Everything that a look shows is compared; a field that it
+//! lacks is not held against a repository; commits that could not be read prove nothing of one whose id is not bound.
 //!
 //! Knows the record and the look, not what follows; serves `canary`.
 

@@ -132,7 +132,7 @@ pub struct Engine {
     sweeps: BTreeMap<String, Sweep>,
     /// Something went into quarantine that no finding tells yet.
     left_changed: bool,
-    /// When an unfinished canary is to be told as left.
+    /// When a canary whose end is not proven is to be told as left.
     left_due: Option<Duration>,
     /// When the journal was found to be another than before.
     reset_at: Option<Duration>,

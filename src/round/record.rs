@@ -305,12 +305,12 @@ impl Engine {
         }
     }
 
-    /// A canary that is still unfinished so long after its intent is told as left.
+    /// A canary whose end is not proven so long after its intent is told as left.
     fn left_after(&self) -> Duration {
         self.rules().horizon * 2 + Duration::from_secs(600)
     }
 
-    /// When an unfinished canary is to be told as left: by the wall clock, which outlasts a restart, but no later than if
+    /// When a canary whose end is not proven is to be told as left: by the wall clock, which outlasts a restart, but no later than if
     /// its intent were as new as this process's knowledge of it, because that clock may have been set back.
     fn left_at(&self, live: &Live, now: Moment) -> Duration {
         let patience = self.left_after() + Duration::from_secs(1);
@@ -318,7 +318,7 @@ impl Engine {
         by_wall.min(live.known_at + patience)
     }
 
-    /// When the next unfinished canary must be told as left.
+    /// When the next one must be told as left.
     pub(super) fn left_wakes(&self, now: Moment) -> Option<Duration> {
         let open = self.canaries.values().filter(|live| stands_open(&live.canary));
         open.map(|live| self.left_at(live, now)).filter(|at| *at > now.mono).min()
@@ -345,8 +345,7 @@ impl Engine {
                     live.canary.state == CanaryState::Quarantined
                         || (stands_open(&live.canary) && now.mono >= self.left_at(live, now))
                 })
-                .map(|live| &live.canary)
-                .map(|c| format!("{} ({})", c.repo, c.note))
+                .map(|live| format!("{} ({})", live.canary.repo, live.canary.note))
                 .collect();
             let key = organization_finding(FindingKind::CanaryLeft, &organization.name);
             let latched = self.breakers.get(&organization.name).map(|breaker| breaker.why.clone());

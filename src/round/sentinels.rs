@@ -126,7 +126,7 @@ impl Engine {
 
     /// The clock was set while it was written down.
     pub(super) fn trial_unsent(&mut self, id: u64, now: Moment) {
-        let sentence = "the clock was set a moment before it was tried, so nothing was asked".to_owned();
+        let sentence = "the clock was set a moment before it was tried, so nothing was asked; the next round tries again".to_owned();
         self.end_trial(id, Access::Undetermined(UnknownReason::Network), sentence, now);
     }
 

@@ -76,4 +76,13 @@ fn what_is_left_is_told_in_time_however_rare_the_rounds_are() {
     assert!(!told(&life));
     life.run_until(S(740), 20_000);
     assert!(told(&life) && life.reports.len() == 1);
+    // However far the clock is set back meanwhile.
+    let mut life = world(configured(PLAIN), SERVE, 1);
+    life.fate = Box::new(|request, _| if request.verb == Verb::Delete { Fate::Unsent } else { Fate::Fine });
+    life.start();
+    life.tell(Event::Due(Classes::ALL));
+    life.run_until(S(60), 20_000);
+    life.set_by -= 24 * 3_600_000;
+    life.run_until(S(800), 20_000);
+    assert!(told(&life));
 }

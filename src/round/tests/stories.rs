@@ -8,7 +8,9 @@ use crate::config::Config;
 use crate::exchange::{Credential, Exchange, Verb};
 use crate::hub::routes;
 use crate::intent::{CanaryState, ShownState};
+use crate::moment::Moment;
 use crate::report::{CheckResult, FindingKind};
+use crate::round::controls::ControlJob;
 use crate::round::{Event, Mode};
 use crate::schedule::Classes;
 
@@ -424,6 +426,25 @@ fn an_answer_to_another_walk_is_no_answer_to_this_control() {
     let exchange = Exchange { request, sent_at: now.wall, elapsed: S(0), outcome };
     engine.hear_control(&key, &exchange, now);
     assert!(engine.control(&key).is_none(), "the walk still waits for its own answer");
+}
+
+#[test]
+fn a_control_that_began_too_long_ago_begins_anew_with_the_round() {
+    let mut life = world(configured(PLAIN), SERVE, 1);
+    life.start();
+    let now = life.moment();
+    let engine = life.engine_mut().expect("it runs");
+    let key = ("acme".to_owned(), Credential::Token(TokenName::new("janitor")));
+    engine.start_control(&key, now);
+    for (seconds, began) in [(120, 0), (121, 121)] {
+        let later = Moment { mono: now.mono + S(seconds), ..now };
+        engine.start_control(&key, later);
+        let since = match engine.controls.get(&key) {
+            Some(ControlJob::Walking { began, .. }) => *began,
+            _ => panic!("it is under way"),
+        };
+        assert_eq!(since, now.mono + S(began), "{seconds}");
+    }
 }
 
 #[test]
