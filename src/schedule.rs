@@ -83,10 +83,36 @@ pub fn next(cron: &Cron, zone: Tz, now: Timestamp) -> Option<Timestamp> {
 
 /// The gap between the next two occurrences; a day when there are none.
 pub fn period(expression: &str, zone: Tz, now: Timestamp) -> Duration {
-    let day = Duration::from_secs(24 * 3600);
-    let Some(cron) = cron(expression) else { return day };
-    let Some(first) = next(&cron, zone, now) else { return day };
-    next(&cron, zone, first).map_or(day, |second| second.since(first))
+    gap(cron(expression).as_ref(), zone, now)
+}
+
+fn gap(cron: Option<&Cron>, zone: Tz, now: Timestamp) -> Duration {
+    let first = cron.and_then(|cron| Some((cron, next(cron, zone, now)?)));
+    let gap = first.and_then(|(cron, first)| Some(next(cron, zone, first)?.since(first)));
+    gap.unwrap_or(Duration::from_secs(24 * 3600))
+}
+
+/// The expressions of a config, read once: their periods are asked for at every event.
+#[derive(Debug, Clone)]
+pub struct Timetable {
+    zone: Tz,
+    crons: BTreeMap<String, Cron>,
+}
+
+impl Timetable {
+    /// Reads those of this schedule.
+    pub fn of(schedule: &Schedule) -> Timetable {
+        let crons = jobs(schedule).into_keys().filter_map(|expression| {
+            let cron = cron(&expression)?;
+            Some((expression, cron))
+        });
+        Timetable { zone: schedule.timezone, crons: crons.collect() }
+    }
+
+    /// The gap between the next two occurrences of one of them; a day when there are none.
+    pub fn period(&self, expression: &str, now: Timestamp) -> Duration {
+        gap(self.crons.get(expression), self.zone, now)
+    }
 }
 
 /// Over how long a round is spread: a tenth of its period and at most 30 s; not at all for periods up to 10 s.

@@ -7,7 +7,6 @@ use crate::access::{Severity, UnknownReason};
 use crate::hub::control::Control;
 use crate::moment::Moment;
 use crate::report::FindingKind;
-use crate::schedule::period;
 
 use super::controls::ControlKey;
 use super::record::{check_finding, organization_finding};
@@ -53,8 +52,7 @@ impl Engine {
     fn blind_checks(&mut self, now: Moment) {
         let config = self.config.clone();
         let schedule = &config.schedule;
-        let zone = schedule.timezone;
-        let every = [&schedule.probe, &schedule.canary].map(|cron| period(cron, zone, now.wall));
+        let every = [&schedule.probe, &schedule.canary].map(|cron| self.timetable.period(cron, now.wall));
         let [probe, create] = every;
         for check in config.tokens.iter().flat_map(|token| &token.checks) {
             let key = check.key();

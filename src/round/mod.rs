@@ -43,7 +43,7 @@ use crate::intent::Canary;
 use crate::moment::{Moment, Timestamp};
 use crate::pace::{Allowance, Pace};
 use crate::report::{CheckResult, Finding, FindingKey, Report};
-use crate::schedule::Classes;
+use crate::schedule::{Classes, Timetable};
 use crate::store::{Breaker, Creation, Declared, Kept, Past, Pause, Write};
 
 pub use effects::{Effect, Event, Grounds, Meter, Mode, Notice};
@@ -96,6 +96,7 @@ struct Outgoing {
 /// All state of the daemon.
 pub struct Engine {
     config: Arc<Config>,
+    timetable: Timetable,
     mode: Mode,
     signer: Signer,
     dice: Box<dyn FnMut() -> [u8; NONCE_BYTES] + Send>,
@@ -263,6 +264,7 @@ impl Engine {
             ended: false,
             observing: false,
             explaining: None,
+            timetable: Timetable::of(&config.schedule),
             config,
         };
         engine.resume(kept.declared, kept.canaries, &kept.past, now);
@@ -368,6 +370,7 @@ impl Engine {
 
     fn configure(&mut self, config: Arc<Config>, now: Moment) {
         self.pace.set_share(config.hub.quota_share);
+        self.timetable = Timetable::of(&config.schedule);
         self.config = config;
         self.forget_unconfigured(now);
         self.ignore_findings(now);

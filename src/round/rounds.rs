@@ -13,7 +13,7 @@ use crate::intent::CanaryState;
 use crate::moment::Moment;
 use crate::plan::plan;
 use crate::planted::{self, Defect};
-use crate::schedule::{Classes, period, spread};
+use crate::schedule::{Classes, spread};
 
 use super::checks::CheckJob;
 use super::controls::ControlKey;
@@ -76,7 +76,7 @@ impl Engine {
         let (due, only) = self.next_scope(recovery);
         let schedule = &self.config.schedule;
         let class = if due.canary && !due.probe { &schedule.canary } else { &schedule.probe };
-        let every = period(class, schedule.timezone, now.wall);
+        let every = self.timetable.period(class, now.wall);
         // What somebody waits for is not spread.
         let awaited = !only.is_empty() || (self.last_round.is_none() && schedule.on_start);
         let whole = self.mode.one_shot || awaited;

@@ -11,7 +11,7 @@ use crate::hub::routes;
 use crate::hub::whoami::{self, Declared, Heard};
 use crate::moment::{Moment, Timestamp};
 use crate::pace::Told;
-use crate::schedule::{Classes, period};
+use crate::schedule::Classes;
 use crate::secret::SecretFault;
 
 use super::declared::Standing;
@@ -114,8 +114,8 @@ impl Engine {
 
     /// How long a whoami counts: the period of its schedule, and time enough for a slow round.
     fn declared_for(&self, now: Moment) -> Duration {
-        let schedule = &self.config.schedule;
-        period(&schedule.declared, schedule.timezone, now.wall).max(ASK_AGAIN) + Duration::from_secs(60)
+        let period = self.timetable.period(&self.config.schedule.declared, now.wall);
+        period.max(ASK_AGAIN) + Duration::from_secs(60)
     }
 
     /// Whose quota and create lock a token shares; the token's own name while that is not known.
