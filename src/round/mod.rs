@@ -24,6 +24,7 @@ mod predicted;
 mod proofs;
 mod record;
 mod rounds;
+mod saving;
 mod sentences;
 mod sentinels;
 pub mod sweeps;
@@ -33,7 +34,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::access::{CheckKey, RepoName, RepoType, TokenName, UnknownReason};
+use crate::access::{CheckKey, RepoName, RepoType, TokenName};
 use crate::alert::{CheckState, Patience};
 use crate::config::Config;
 use crate::exchange::{Credential, Exchange, Request};
@@ -44,7 +45,7 @@ use crate::moment::{Moment, Timestamp};
 use crate::pace::{Allowance, Pace};
 use crate::report::{CheckResult, Finding, FindingKey, Report};
 use crate::schedule::{Classes, Timetable};
-use crate::store::{Breaker, Creation, Declared, Kept, Past, Pause, Write};
+use crate::store::{Breaker, Creation, Declared, Kept, Past, Pause};
 
 pub use effects::{Effect, Event, Grounds, Meter, Mode, Notice};
 
@@ -55,6 +56,7 @@ use gate::Bound;
 use inventory::Inventory;
 use predicted::Sighted;
 use rounds::Round;
+use saving::{Op, STORE_PATIENCE, Unsaved};
 use sentinels::Trial;
 use sweeps::Sweep;
 use tokens::TokenState;
@@ -72,19 +74,6 @@ enum Job {
     Delete(i64),
     Inventory(String),
     Sweep(String),
-}
-
-/// What waits for a batch to be durable.
-#[derive(Debug)]
-enum Op {
-    /// The intent of this canary.
-    Intent(i64),
-    /// That a creation is tried on a sentinel.
-    Trial(u64),
-    /// The attempt to delete it; the DELETE must leave before this moment.
-    Attempt(i64, Duration),
-    /// Results and all else that nothing waits for; kept to be tried again.
-    Rest(Vec<Write>),
 }
 
 struct Outgoing {
@@ -157,7 +146,7 @@ pub struct Engine {
     wanted: Vec<TokenName>,
     recovering: bool,
     round: Option<Round>,
-    unsaved: Vec<Write>,
+    unsaved: Unsaved,
     saving: bool,
     retry_at: Option<Duration>,
     /// The latest batch could not be stored.
@@ -181,13 +170,6 @@ pub struct Engine {
 
 /// From the commit of an intent, or from the look that proved identity, to the request that stands on it.
 const SEND_WITHIN: Duration = Duration::from_secs(2);
-/// After a store fault, results are tried again after this long.
-const STORE_RETRY: Duration = Duration::from_secs(5);
-/// Faults of the store in a row after which an engine that is to end does so without having stored everything;
-/// what the journal lacks then, the next start looks for.
-const STORE_PATIENCE: u32 = 4;
-/// Results kept while the store fails, at most; the oldest go first, never a canary's.
-const UNSAVED_LIMIT: usize = 10_000;
 
 impl Engine {
     /// Goes on where the journal stopped. Canaries that are unfinished are looked at before the first round.
@@ -249,7 +231,7 @@ impl Engine {
             reset_at: None,
             recovering: false,
             round: None,
-            unsaved: Vec::new(),
+            unsaved: Unsaved::default(),
             saving: false,
             retry_at: None,
             store_failed: false,
@@ -448,103 +430,6 @@ impl Engine {
             }
             self.out.push(Effect::Send { flight, request, bound });
         }
-    }
-
-    /// A batch that something waits for. What is unsaved goes before it, so that nothing is overtaken.
-    fn store(&mut self, op: Op, batch: Vec<Write>) {
-        self.flush();
-        self.last_op += 1;
-        self.ops.insert(self.last_op, op);
-        self.out.push(Effect::Store { op: self.last_op, batch });
-    }
-
-    /// Remembers something that nothing waits for.
-    fn remember(&mut self, write: Write) {
-        self.unsaved.push(write);
-        self.changed = true;
-    }
-
-    fn save(&mut self, now: Moment) {
-        let rested = self.retry_at.is_none_or(|at| now.mono >= at);
-        if !self.saving && rested {
-            self.retry_at = None;
-            self.flush();
-        }
-    }
-
-    fn flush(&mut self) {
-        if self.unsaved.is_empty() {
-            return;
-        }
-        let mut batch = std::mem::take(&mut self.unsaved);
-        if self.observing {
-            batch.retain(Write::of_canaries);
-        }
-        self.last_op += 1;
-        self.ops.insert(self.last_op, Op::Rest(batch.clone()));
-        self.saving = true;
-        self.out.push(Effect::Store { op: self.last_op, batch });
-    }
-
-    fn stored(&mut self, op: u64, done: bool, at: Duration, now: Moment) {
-        if done {
-            self.store_faults = 0;
-            if std::mem::take(&mut self.store_failed) {
-                // What could not be written down waited; it need not wait any longer.
-                self.look_at_all_soon(now);
-            }
-        } else {
-            self.store_failed = true;
-        }
-        let voided = self.voided.remove(&op);
-        match self.ops.remove(&op) {
-            Some(Op::Trial(id)) if voided => self.trial_unsent(id, now),
-            Some(Op::Trial(id)) => self.trial_stored(id, done, now),
-            Some(Op::Intent(id)) if voided && done => self.create_unsent(id, UnknownReason::Network, now),
-            Some(Op::Intent(id)) => self.intent_stored(id, done, at, now),
-            Some(Op::Attempt(id, before)) => self.attempt_stored(id, done && !voided, before, now),
-            Some(Op::Rest(batch)) => {
-                self.saving = self.ops.values().any(|op| matches!(op, Op::Rest(_)));
-                self.changed = true;
-                if !done {
-                    self.keep_for_later(batch, now);
-                }
-            }
-            None => {}
-        }
-    }
-
-    /// The store failed: what was to be written is tried again, canaries as they are by then.
-    fn keep_for_later(&mut self, batch: Vec<Write>, now: Moment) {
-        self.retry_at = Some(now.mono + STORE_RETRY);
-        self.store_faults = self.store_faults.saturating_add(1);
-        let later = std::mem::take(&mut self.unsaved);
-        let mut all: Vec<Write> = batch
-            .into_iter()
-            .map(|write| match write {
-                Write::Canary { canary, event, at } => {
-                    let canary = self.canaries.get(&canary.id).map_or(canary, |live| live.canary.clone());
-                    Write::Canary { canary, event, at }
-                }
-                write => write,
-            })
-            .chain(later)
-            .collect();
-        // Of each canary only the latest version is worth keeping, or a long fault would fill the memory.
-        let mut latest = BTreeSet::new();
-        all.reverse();
-        all.retain(|write| match write {
-            Write::Canary { canary, .. } => latest.insert(canary.id),
-            _ => true,
-        });
-        all.reverse();
-        let mut surplus = all.len().saturating_sub(UNSAVED_LIMIT);
-        all.retain(|write| {
-            let keep = surplus == 0 || !matches!(write, Write::Check(_) | Write::Finding(_));
-            surplus = surplus.saturating_sub(usize::from(!keep));
-            keep
-        });
-        self.unsaved = all;
     }
 
     fn heard(&mut self, flight: u64, exchange: &Exchange, now: Moment) {

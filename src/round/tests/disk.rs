@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::intent::{Canary, CanaryState};
 use crate::planted::{self, Defect};
+use crate::report::FindingKey;
 use crate::round::Event;
 use crate::store::{Kept, Past, Write};
 
@@ -31,7 +32,6 @@ impl Life {
         let mut kept = self.kept.clone();
         kept.canaries = self.journal.values().filter(owed).cloned().collect();
         kept.last_canary_id = self.journal.keys().copied().max().unwrap_or(0);
-        self.kept.past = Past::Continued;
         kept
     }
 
@@ -86,6 +86,18 @@ impl Life {
 
     /// A batch becomes durable.
     pub fn write(&mut self, batch: Vec<Write>) {
+        let findings: Vec<FindingKey> = batch
+            .iter()
+            .filter_map(|write| match write {
+                Write::Finding(finding) => Some(finding.key()),
+                _ => None,
+            })
+            .collect();
+        // Until then whoever opens it is told what became of it.
+        let recorded = |write: &Write| write.of_canaries() || matches!(write, Write::Finding(_));
+        if batch.iter().any(recorded) {
+            self.kept.past = Past::Continued;
+        }
         for write in batch {
             match write {
                 Write::Canary { canary, event, .. } => self.write_canary(canary, &event),
@@ -93,10 +105,13 @@ impl Life {
                 Write::Check(state) => {
                     let old = self.kept.checks.iter().position(|old| old.key == state.key);
                     let old = old.map(|at| self.kept.checks.remove(at));
-                    self.check_state(old.as_ref(), &state);
+                    self.check_state(old.as_ref(), &state, &findings);
                     self.kept.checks.push(state);
                 }
-                Write::Answer(answer) => assert!(self.kept.checks.iter().any(|c| c.key == answer.key)),
+                Write::Answer(answer) => {
+                    let known = self.kept.checks.iter().any(|c| c.key == answer.key);
+                    self.hold(Invariant::Replay, known, || format!("an answer of no check: {answer:?}"));
+                }
                 Write::ForgetCheck(key) => {
                     self.ghost.checks.remove(&key);
                     self.kept.checks.retain(|old| old.key != key);

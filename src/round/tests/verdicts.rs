@@ -8,7 +8,7 @@ use crate::access::{Access, CheckKey, Expected, Permission, TokenName, Verdict};
 use crate::alert::CheckState;
 use crate::exchange::{Answer, Failure, Request, Verb};
 use crate::moment::Timestamp;
-use crate::report::{Finding, FindingKind, Report};
+use crate::report::{Finding, FindingKey, FindingKind, Report};
 
 use super::hub::{Key, named};
 use super::invariants::Invariant;
@@ -156,7 +156,8 @@ impl Life {
         let moved = findings
             .filter(|f| drift.contains(&f.kind))
             .find(|f| {
-                f.since >= report.started_at && f.since <= at || f.resolved_at >= Some(report.started_at)
+                // What the round before found in its last moment is not of this one.
+                f.since > report.started_at && f.since <= at || f.resolved_at > Some(report.started_at)
             })
             .map(|f| f.detail.clone());
         let told = engine
@@ -169,7 +170,8 @@ impl Life {
             matches!(result.found, Access::Undetermined(Network | Timeout | HubError))
                 && result.observed_at >= report.started_at
         });
-        let quiet = moved.is_none();
+        // Then nobody can tell by its time what is of this round.
+        let quiet = moved.is_none() || self.ghost.clock_set;
         self.hold(Invariant::OutageSilence, quiet && (told == 1 || !unreachable), || {
             format!("in an outage {moved:?} moved, and {told} findings tell of it")
         });
@@ -234,10 +236,10 @@ impl Life {
     }
 
     /// The state of a check becomes durable.
-    pub fn check_state(&mut self, old: Option<&CheckState>, new: &CheckState) {
+    pub fn check_state(&mut self, old: Option<&CheckState>, new: &CheckState, with: &[FindingKey]) {
         self.a1_three_valued(old, new);
         self.a4_evidence_to_resolve(old, new);
-        self.a11_asymmetry(new);
+        self.a11_asymmetry(new, with);
     }
 
     fn a1_three_valued(&mut self, old: Option<&CheckState>, new: &CheckState) {
@@ -276,20 +278,22 @@ impl Life {
         self.ghost.checks.insert(new.key.clone(), (new.firing, good));
     }
 
-    /// A grant that should not be fires at its first sight.
-    fn a11_asymmetry(&mut self, new: &CheckState) {
+    /// A grant that should not be fires at its first sight, and is told by a finding of the same batch or before it.
+    fn a11_asymmetry(&mut self, new: &CheckState, with: &[FindingKey]) {
         if self.expected(&new.key) != Some(Expected::Denied) || new.latest != Access::Allowed {
             return;
         }
         let fires = new.firing == Some(Verdict::UnexpectedGrant);
+        let of_it = |kind: FindingKind, token: Option<&TokenName>, target: Option<&String>| {
+            kind == FindingKind::UnexpectedGrant
+                && token == Some(&new.key.token)
+                && target == Some(&new.key.target)
+        };
         // What somebody accepted is no finding.
         let told = !self.config.ignores.is_empty()
+            || with.iter().any(|f| of_it(f.kind, f.token.as_ref(), f.target.as_ref()))
             || self.engine().is_none_or(|engine| {
-                engine.findings.values().any(|f| {
-                    f.kind == FindingKind::UnexpectedGrant
-                        && f.token.as_ref() == Some(&new.key.token)
-                        && f.target.as_ref() == Some(&new.key.target)
-                })
+                engine.findings.values().any(|f| of_it(f.kind, f.token.as_ref(), f.target.as_ref()))
             });
         self.hold(Invariant::Asymmetry, fires && told, || format!("a grant is not told at once: {new:?}"));
     }

@@ -5,10 +5,12 @@ use std::time::Duration;
 use crate::access::UnknownReason;
 use crate::exchange::{Answer, Exchange, Failure, Request};
 use crate::hub::answers::of_outcome;
+use crate::hub::classify;
+use crate::hub::proof::is_public;
 use crate::hub::readings::{self, DescriptionRow, ListedRow};
-use crate::hub::{canary, classify};
 use crate::intent::{Canary, CanaryState};
-use crate::round::{Effect, Event, Job, Op};
+use crate::round::saving::Op;
+use crate::round::{Effect, Engine, Event, Job};
 use crate::store::Write;
 
 pub use super::coverage::{Coverage, Happening, Landing, Mark, Seen, Stored};
@@ -198,8 +200,8 @@ impl Life {
                 let own = matches!(&about, Some((Job::Visit(of), _, _)) if of == id);
                 let seen = match &about {
                     Some((_, outcome, request)) if own && live.canary != *b => {
-                        let event = last_event(*id, effects, &engine.unsaved);
-                        if event == Some(STEPPED) {
+                        let event = last_event(*id, effects, engine);
+                        if event == Some(STEPPED) || event == Some(WAITED) {
                             continue;
                         }
                         let (blind, waits) = (event == Some(BLIND), event == Some(WAITS));
@@ -252,22 +254,23 @@ fn answered((job, outcome, request): &(Job, Result<Answer, Failure>, Request)) -
 const BLIND: &str = "looked: nothing can be said";
 /// What is no visit, but changes a canary all the same.
 const STEPPED: &str = "the clock was set";
+const WAITED: &str = "a horizon was waited for after the clock was set";
 /// And one that found it while an earlier deletion is not over.
 const WAITS: &str = "looked: still there";
 
 /// What the engine says last of what happened to this canary.
-fn last_event<'a>(id: i64, effects: &'a [Effect], unsaved: &'a [Write]) -> Option<&'a str> {
+fn last_event<'a>(id: i64, effects: &'a [Effect], engine: &'a Engine) -> Option<&'a str> {
     let stored = effects.iter().filter_map(|effect| match effect {
         Effect::Store { batch, .. } => Some(batch.as_slice()),
         _ => None,
     });
-    let writes = stored.chain([unsaved]).flatten();
+    let writes = stored.flatten().chain(engine.unsaved.iter());
     writes
         .filter_map(|write| match write {
             Write::Canary { canary, event, .. } if canary.id == id => Some(event.as_str()),
             _ => None,
         })
-        .next_back()
+        .last()
 }
 
 fn of_canary(write: &Write) -> Option<i64> {
@@ -303,7 +306,7 @@ fn sight(
     let (row, identity) = readings::description(outcome);
     match (row, identity) {
         (_, Some(identity)) => {
-            let public = canary::is_public(&identity);
+            let public = is_public(&identity);
             if waits {
                 return Seen::NotYet;
             }
