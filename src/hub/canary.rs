@@ -17,7 +17,7 @@ use super::classify::{self, CreateHeard, DeleteRow};
 use super::hands::{Hands, deleter};
 use super::visit::{Identity, Sight};
 
-pub use super::proof::{ID_DIFFERS, Proof, is_public, prove};
+pub use super::proof::{ID_DIFFERS, Proof, prove};
 
 /// The waits of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,7 +176,8 @@ pub fn after_restart(canary: &mut Canary, now: Timestamp) -> Option<Event> {
 
 /// The clock was set: it would show `expected`, and shows `now`. Whatever could still take effect is given its
 /// horizon anew, because how much of it has passed the record no longer tells; sightings of absence begin anew.
-/// Nothing that was over becomes open again.
+/// Nothing that was over becomes open again. A mark is never moved back: were the clock set right while no process
+/// runs, the next one would take it for older than it is. [`horizon_waited`] ends it.
 pub fn clock_stepped(
     canary: &mut Canary,
     expected: Timestamp,
@@ -186,13 +187,13 @@ pub fn clock_stepped(
     let open = |at: Timestamp| at > now || expected < at + rules.horizon;
     let mut moved = false;
     for attempt in canary.deletes.iter_mut().filter(|attempt| !is_over(attempt) && open(attempt.at)) {
-        attempt.at = now;
+        attempt.at = attempt.at.max(now);
         moved = true;
     }
     let posted = canary.given_up_at.unwrap_or(canary.planned_at);
     let asked = !matches!(canary.state, CanaryState::Planned | CanaryState::Gone);
     if asked && posted.max(canary.planned_at) + rules.horizon.max(LEAST_WAIT) > expected.min(now) {
-        canary.given_up_at = Some(now);
+        canary.given_up_at = Some(posted.max(now));
         moved = true;
     }
     if canary.state == CanaryState::Gone {
@@ -210,6 +211,35 @@ pub fn clock_stepped(
         canary.next_at = canary.next_at.map(|at| if looked_at { now } else { at });
     }
     moved.then_some("the clock was set")
+}
+
+/// How long a process waits, by a clock that nobody sets, before it takes for over what its record places in the
+/// future.
+pub fn held_for(rules: Rules) -> Duration {
+    rules.horizon.max(LEAST_WAIT)
+}
+
+/// Whether the record places in the future what may still take effect.
+pub fn is_ahead(canary: &Canary, now: Timestamp) -> bool {
+    last_send(canary) > now
+}
+
+/// [`held_for`] has passed since the clock was found behind the record: what the record places in the future is over.
+pub fn horizon_waited(canary: &mut Canary, now: Timestamp, rules: Rules) -> Option<Event> {
+    if !is_ahead(canary, now) || matches!(canary.state, CanaryState::Planned | CanaryState::Deleting) {
+        return None;
+    }
+    let over = now - held_for(rules);
+    for attempt in canary.deletes.iter_mut().filter(|attempt| attempt.at > now) {
+        attempt.at = over;
+    }
+    if canary.given_up_at.unwrap_or(canary.planned_at) > now {
+        canary.given_up_at = Some(over);
+    }
+    if canary.unfinished() && canary.state != CanaryState::Quarantined {
+        canary.next_at = Some(now);
+    }
+    Some("a horizon was waited for after the clock was set")
 }
 
 /// The journal was changed by somebody else: what it says of this canary proves nothing, so that nothing is deleted by

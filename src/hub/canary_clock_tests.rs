@@ -23,6 +23,7 @@ const STEPS: &[(u64, u64, u64, bool)] = &[
     // The record names a moment that has not come yet.
     (1000, 1900, 999, true),
     (1000, 5000, 10, true),
+    (1000, 1001, 10, true),
 ];
 
 #[test]
@@ -32,12 +33,37 @@ fn what_is_in_the_air_is_given_its_horizon_anew_when_the_clock_is_set_and_nothin
         let event = clock_stepped(&mut canary, after(*expected), after(*now), RULES);
         assert_eq!(event.is_some(), *moves, "{at} {expected} {now}");
         let began = canary.deletes.last().map(|attempt| attempt.at);
-        assert_eq!(began, Some(after(if *moves { *now } else { *at })), "{at} {expected} {now}");
+        // Never back: were the clock set right again, it would count as older than it is.
+        assert_eq!(began, Some(after(if *moves { *now.max(at) } else { *at })), "{at} {expected} {now}");
         for over in [DeleteOutcome::Refused, DeleteOutcome::Unauthenticated, DeleteOutcome::Unsent] {
             let mut canary = attempted(*at, over);
             assert_eq!(clock_stepped(&mut canary, after(*expected), after(*now), RULES), None, "{over}");
             assert_eq!(canary.deletes.last().map(|attempt| attempt.at), Some(after(*at)));
         }
+    }
+}
+
+#[test]
+fn what_the_record_places_in_the_future_is_over_after_a_horizon_by_another_clock() {
+    for state in [CanaryState::Created, CanaryState::DelUnknown, CanaryState::Quarantined, CanaryState::Gone]
+    {
+        let mut canary = attempted(1000, DeleteOutcome::Lost);
+        canary.state = state;
+        canary.given_up_at = Some(after(900));
+        canary.next_at = Some(after(5000));
+        assert!(clock_stepped(&mut canary, after(1001), after(10), RULES).is_some(), "{state}");
+        assert!(is_ahead(&canary, after(10)) && !may_delete(&canary, after(10), RULES), "{state}");
+        assert!(horizon_waited(&mut canary, after(910), RULES).is_some(), "{state}");
+        assert!(!is_ahead(&canary, after(910)) && may_delete(&canary, after(910), RULES), "{state}");
+        let again = horizon_waited(&mut canary, after(911), RULES);
+        assert_eq!(again, None, "{state}: there was nothing left to wait for");
+        let looked_at = matches!(state, CanaryState::Created | CanaryState::DelUnknown);
+        assert_eq!(canary.next_at == Some(after(910)), looked_at, "{state}");
+    }
+    for state in [CanaryState::Planned, CanaryState::Deleting] {
+        let mut canary = attempted(1000, DeleteOutcome::Pending);
+        canary.state = state;
+        assert_eq!(horizon_waited(&mut canary, after(10), RULES), None, "{state}: a request is under way");
     }
 }
 

@@ -13,6 +13,7 @@ use crate::moment::{Moment, Timestamp};
 use crate::store::Write;
 
 use super::Engine;
+use super::canaries::Live;
 use super::gate::Bound;
 use super::tokens::of_the_hub;
 
@@ -33,11 +34,13 @@ pub(super) struct Clock {
     odd: u32,
     /// The Hub's time is another than ours.
     wrong: bool,
+    /// Since when, by the monotonic clock, the wall clock is behind what the record of a canary names as past.
+    behind_since: Option<Duration>,
 }
 
 impl Clock {
     pub(super) fn new(now: Moment) -> Clock {
-        Clock { anchor: now, odd: 0, wrong: false }
+        Clock { anchor: now, odd: 0, wrong: false, behind_since: None }
     }
 
     /// What the wall clock should show.
@@ -87,6 +90,34 @@ impl Engine {
         for (id, event) in changed {
             self.canary_changed(id, event, now);
         }
+        self.note_behind(now);
+    }
+
+    /// From now on a whole horizon passes before what the record places in the future counts as over.
+    fn note_behind(&mut self, now: Moment) {
+        let behind = self.canaries.values().any(|live| canary::is_ahead(&live.canary, now.wall));
+        self.clock.behind_since = behind.then_some(now.mono);
+    }
+
+    /// When that horizon is over.
+    pub(super) fn behind_until(&self) -> Option<Duration> {
+        self.clock.behind_since.map(|since| since + canary::held_for(self.rules()))
+    }
+
+    /// Ends it.
+    pub(super) fn catch_up(&mut self, now: Moment) {
+        if self.behind_until().is_none_or(|until| now.mono < until) {
+            return;
+        }
+        let rules = self.rules();
+        let waited = |(id, live): (&i64, &mut Live)| {
+            canary::horizon_waited(&mut live.canary, now.wall, rules).map(|event| (*id, event))
+        };
+        let changed: Vec<(i64, canary::Event)> = self.canaries.iter_mut().filter_map(waited).collect();
+        for (id, event) in changed {
+            self.canary_changed(id, event, now);
+        }
+        self.note_behind(now);
     }
 
     /// What a request is bound to that is decided now.
@@ -158,5 +189,6 @@ impl Engine {
             }
         }
         self.unsaved.extend(changed);
+        self.note_behind(now);
     }
 }

@@ -299,6 +299,7 @@ impl Engine {
     /// Takes one event and says what is to be done. The effects are to be carried out in their order.
     pub fn handle(&mut self, event: Event, now: Moment) -> Vec<Effect> {
         self.notice_step(now);
+        self.catch_up(now);
         match event {
             Event::Due(classes) => self.due(classes),
             Event::Once { due, only } => {
@@ -332,7 +333,7 @@ impl Engine {
         let canaries = self.canary_wakes(now);
         let round = self.round.as_ref().and_then(Round::wake_at);
         // What is due already waits for something that will be an event of its own: waking for it would spin.
-        [canaries, round, self.retry_at, self.sweep_wakes(), self.left_due]
+        [canaries, round, self.retry_at, self.sweep_wakes(), self.left_due, self.behind_until()]
             .into_iter()
             .flatten()
             .filter(|at| *at > now.mono)

@@ -35,7 +35,14 @@ fn no_horizon_ends_early_and_none_without_end_when_the_clock_is_set() {
             (Verb::Post, Fate::Late(S(40))),
             (Verb::Post, Fate::AppliedTimeout),
         ] {
-            for restarts in [false, true] {
+            // Whether a process begins after it is set, whether it is set right before one begins, and whether ever.
+            for (restarts, set_right_between, stays) in
+                [(false, false, false), (true, false, false), (false, true, false), (false, false, true)]
+            {
+                if stays && by > 0 {
+                    // Nothing that is written down lies ahead then, and what the tokens declared is too old by now.
+                    continue;
+                }
                 let mut life = struck(verb, fate, 3);
                 life.set_by += by;
                 if restarts {
@@ -43,12 +50,26 @@ fn no_horizon_ends_early_and_none_without_end_when_the_clock_is_set() {
                     life.hub.tells_time = Some(0);
                     life.restart();
                 }
+                if stays {
+                    // Then it was wrong before, and is right now.
+                    life.hub.tells_time = Some(by);
+                }
+                if set_right_between {
+                    // What this process writes down by the wrong clock, the next one reads by the right one.
+                    life.tell(Event::Wake);
+                    life.run_until(S(24), 5000);
+                    life.crash();
+                    life.set_by = 0;
+                    life.start();
+                }
                 life.run_until(S(300), 20_000);
-                life.set_by = 0;
+                if !stays {
+                    life.set_by = 0;
+                }
                 life.run_until(S(1200), 20_000);
                 life.check_cleaned_up();
                 let open = life.journal.values().filter(|c| c.unfinished()).count();
-                assert_eq!(open, 0, "{verb} {fate:?} {by} {restarts}");
+                assert_eq!(open, 0, "{verb} {fate:?} {by} {restarts} {set_right_between} {stays}");
             }
         }
     }
