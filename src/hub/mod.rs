@@ -15,7 +15,7 @@ pub mod past;
 pub mod pin;
 pub mod predict;
 pub mod probes;
-mod proof;
+pub mod proof;
 pub mod readings;
 #[cfg(test)]
 mod recorded_tests;

@@ -8,6 +8,7 @@ use crate::exchange::{Answer, Credential, Exchange, Failure, Request};
 use crate::moment::Timestamp;
 
 use super::answers::of_outcome;
+use super::proof::is_public;
 use super::readings::{self, AnonymousRow, DescriptionRow, ListedRow, LookRow};
 use super::routes;
 
@@ -59,6 +60,8 @@ enum Stage {
     Fresh,
     Listing,
     Witness,
+    /// Whether it is still not there, asked after it was shown that whoever looks can see.
+    Last,
     Done,
 }
 
@@ -75,6 +78,8 @@ pub struct Visit {
     bound: Option<String>,
     /// As it was described before what surrounds it was asked.
     described: Identity,
+    /// Somebody without a token was shown it, or its description says that anybody may be.
+    public: bool,
     sight: Sight,
 }
 
@@ -98,7 +103,7 @@ impl Visit {
         // Nobody to ask: their tokens may come back.
         let sight = Sight::Blind(UnknownReason::TokenInvalid);
         let described = Identity::default();
-        Visit { repo, kind, observers, at: 0, stage, with_listing, bound, described, sight }
+        Visit { repo, kind, observers, at: 0, stage, with_listing, bound, described, public: false, sight }
     }
 
     /// The next request, or `None` when the visit is over.
@@ -106,7 +111,7 @@ impl Visit {
         let observer = self.observers.get(self.at)?.credential.clone();
         let (kind, repo) = (self.kind, &self.repo);
         Some(match self.stage {
-            Stage::First | Stage::Fresh => routes::repo_info(kind, repo, observer),
+            Stage::First | Stage::Fresh | Stage::Last => routes::repo_info(kind, repo, observer),
             Stage::Commits => routes::commits(kind, repo, observer),
             Stage::Anonymous => routes::repo_info(kind, repo, Credential::Anonymous),
             Stage::Listing => routes::list(kind, &repo.namespace, Some(&repo.name), observer),
@@ -116,6 +121,11 @@ impl Visit {
             }
             Stage::Done => return None,
         })
+    }
+
+    /// Whether anything that was seen on the way shows that it is public, whatever the visit came to.
+    pub fn saw_it_public(&self) -> bool {
+        self.public
     }
 
     /// What the visit came to.
@@ -138,10 +148,15 @@ impl Visit {
                     AnonymousRow::Seen => Some(true),
                     AnonymousRow::Unclear => None,
                 };
+                self.public |= self.described.anonymous_saw == Some(true);
                 self.stage = Stage::Fresh;
             }
             Stage::Listing => self.hear_listing(outcome),
             Stage::Witness => self.hear_witness(outcome),
+            Stage::Last => match readings::description(outcome).0 {
+                DescriptionRow::NotFound => self.end(Sight::Absent { listed_absent: true }),
+                _ => self.blind(UnknownReason::Conflict),
+            },
             Stage::Done => {}
         }
     }
@@ -153,6 +168,7 @@ impl Visit {
 
     fn hear_description(&mut self, outcome: &Result<Answer, Failure>) {
         let (row, identity) = readings::description(outcome);
+        self.public |= identity.as_ref().is_some_and(is_public);
         match (row, identity) {
             (_, Some(identity)) if self.stage == Stage::First => {
                 self.described = identity;
@@ -218,7 +234,8 @@ impl Visit {
     fn hear_witness(&mut self, outcome: &Result<Answer, Failure>) {
         let row = self.witness().map(|(_, repo)| readings::look(outcome, repo));
         match row {
-            Some(LookRow::Private) => self.end(Sight::Absent { listed_absent: true }),
+            // Whoever was blind a moment ago found nothing either.
+            Some(LookRow::Private) => self.stage = Stage::Last,
             Some(LookRow::NotFound) | None => self.blind(UnknownReason::NoControl),
             Some(LookRow::Unclear) => self.blind(of_outcome(outcome)),
         }

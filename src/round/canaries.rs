@@ -52,12 +52,19 @@ pub(super) struct Live {
     counted_deleted: bool,
 }
 
-/// What no canary may turn out to be. The name alone proves that we asked for it to be private, whoever's it is.
-fn accident(canary: &Canary, sight: &Sight, signed: bool, rules: Rules) -> Option<&'static str> {
-    let Sight::Present(seen, _) = sight else { return None };
-    if signed && canary::is_public(seen) {
+/// What no canary may turn out to be. The name alone proves that we asked for it to be private, whoever's it is, and
+/// whatever else the look came to.
+fn accident(
+    canary: &Canary,
+    sight: &Sight,
+    signed: bool,
+    rules: Rules,
+    public: bool,
+) -> Option<&'static str> {
+    if signed && public {
         return Some("a canary was public although it was asked to be private");
     }
+    let Sight::Present(seen, _) = sight else { return None };
     let other = Proof::Foreign(canary::ID_DIFFERS);
     (canary::prove(canary, seen, signed, rules) == other).then_some("a canary's id changed under its name")
 }
@@ -212,16 +219,22 @@ impl Engine {
         self.config.token(token).is_some() && self.tokens.get(token).is_some_and(TokenState::usable)
     }
 
+    /// Who may be asked about a canary: the janitor, and whoever made it.
+    pub(super) fn askable(&self, canary: &Canary) -> Vec<TokenName> {
+        let mut who: Vec<TokenName> = self.janitor_of(canary).into_iter().collect();
+        if !who.contains(&canary.token) {
+            who.push(canary.token.clone());
+        }
+        who.retain(|token| self.usable(token));
+        who
+    }
+
     fn begin_visit(&mut self, id: i64, now: Moment) -> bool {
         let rules = self.rules();
         let Some(live) = self.canaries.get(&id) else { return false };
         let canary = live.canary.clone();
         let seen = live.seen.clone();
-        let mut who: Vec<TokenName> = self.janitor_of(&canary).into_iter().collect();
-        if !who.contains(&canary.token) {
-            who.push(canary.token.clone());
-        }
-        who.retain(|token| self.usable(token));
+        let who = self.askable(&canary);
         // After a refusal one look is owed, to the Hub's word; it is no proof and needs none.
         let owed_only = canary.state == CanaryState::Refused;
         // A first look expects to find it. If that said nothing, the next ones must be able to prove absence too.
@@ -294,6 +307,7 @@ impl Engine {
             janitor: self.janitor_of(&live.canary).is_some_and(|janitor| self.usable(&janitor)),
         };
         let signed = self.signer.is_ours(&live.canary.repo, live.canary.kind);
+        let public = visit.saw_it_public();
         let mut sight = visit.sight();
         if self.clock_is_doubtful() && rests_on_time(&live.canary, &sight) {
             sight = Sight::Blind(UnknownReason::Conflict);
@@ -303,7 +317,7 @@ impl Engine {
         if live.canary.owner.is_none() {
             live.canary.owner = maker;
         }
-        let accident = accident(&live.canary, &sight, signed, rules);
+        let accident = accident(&live.canary, &sight, signed, rules, public);
         live.busy = false;
         live.looked = true;
         live.visits = live.visits.saturating_add(1);

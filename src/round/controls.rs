@@ -21,8 +21,9 @@ pub(super) type ControlKey = (String, Credential);
 pub(super) enum ControlJob {
     /// Under way since then.
     Walking { walk: Box<ControlWalk>, began: Duration },
-    /// What it came to, and when it began: it shows how things stood from then on, not how they stand at its end.
-    Done { control: Control, began: Duration },
+    /// What it came to. That something was seen shows how things stood when it began, not how they stand at its end;
+    /// that nothing was seen may be of its last moment.
+    Done { control: Control, began: Duration, ended: Duration },
 }
 
 /// How long a control of a round serves visits to canaries.
@@ -88,7 +89,7 @@ impl Engine {
         if let Some(ControlJob::Walking { walk, began }) = self.controls.remove(key) {
             let control = walk.finish();
             self.sight_groups(key, &control, now);
-            self.controls.insert(key.clone(), ControlJob::Done { control, began });
+            self.controls.insert(key.clone(), ControlJob::Done { control, began, ended: now.mono });
         }
     }
 
@@ -162,19 +163,19 @@ impl Engine {
         }
         let key = (organization.clone(), Credential::Token(who.clone()));
         let latest = match self.controls.get(&key) {
-            Some(ControlJob::Done { control, began }) => Some((control, *began)),
+            Some(ControlJob::Done { control, began, ended }) => Some((control, *began, *ended)),
             _ => None,
         };
         // Whoever saw it and has since been seen to see nothing private at all may have lost sight of this one, too,
-        // unless the Hub took its deletion.
+        // and so may whoever was not controlled yet, unless the Hub took its deletion.
         let taken = canary.deletes.iter().any(|delete| delete.outcome == DeleteOutcome::Acknowledged);
         let lost_sight = |seen: Duration| {
-            !taken && latest.is_some_and(|(control, began)| began >= seen && !self.sees_others(control))
+            !taken && latest.is_none_or(|(control, _, ended)| ended >= seen && !self.sees_others(control))
         };
         if seen_at.is_some_and(|at| is_fresh(at, now) && !lost_sight(at)) {
             return true;
         }
-        latest.is_some_and(|(control, began)| {
+        latest.is_some_and(|(control, began, _)| {
             is_fresh(began, now)
                 && control::capable(control, Some(declared), organization, canary.group.as_deref())
         })

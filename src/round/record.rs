@@ -368,6 +368,13 @@ impl Engine {
                     orphans.join(", ")
                 ));
             }
+            let returned = self.returned_of(&organization.name);
+            if !returned.is_empty() {
+                let returned = returned.join(", ");
+                detail.push(format!(
+                    "gone, and listed again: {returned}; look at them, then delete them by hand"
+                ));
+            }
             let lasts = !detail.is_empty();
             self.set_finding(key, lasts, Severity::Warning, || detail.join("; "), now.wall);
         }

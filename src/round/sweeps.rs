@@ -13,7 +13,7 @@ use crate::exchange::{Credential, Exchange};
 use crate::hub::canary;
 use crate::hub::control::Control;
 use crate::hub::sweep::{self, Hit, Judged, SweepWalk, Swept};
-use crate::intent::Canary;
+use crate::intent::{Canary, CanaryState};
 use crate::moment::Moment;
 use crate::planted::{self, Defect};
 use crate::report::{FindingKind, SweepView};
@@ -29,6 +29,8 @@ const EVERY: Duration = Duration::from_secs(3600);
 /// After one that could not be read, or whose hits could not be looked up.
 const AGAIN: Duration = Duration::from_secs(300);
 
+/// What was gone and is listed again is told after so many sweeps.
+const TOLD: u32 = 2;
 /// Foreign names that are told apart, at most.
 const FOREIGN: usize = 10_000;
 
@@ -55,6 +57,8 @@ pub(super) struct Sweep {
     foreign: BTreeSet<Name>,
     /// Ours, but not the journal's.
     pub(super) orphans: BTreeSet<Name>,
+    /// Listed although they were gone, by how many sweeps in a row.
+    returned: BTreeMap<Name, u32>,
 }
 
 impl Sweep {
@@ -311,13 +315,21 @@ impl Engine {
             ((canary.kind, canary.repo.clone()), canary.clone())
         }));
         let mut orphans = Vec::new();
+        let mut returned = BTreeMap::new();
         for hit in &swept.hits {
             let name = (hit.kind, hit.repo.clone());
             let signed = self.signer.is_ours(&hit.repo, hit.kind);
             match sweep::judge(hit, signed, known.get(&name), now.wall, rules) {
                 Judged::Foreign => self.count_foreign(organization, name),
                 Judged::Known | Judged::Young => {}
-                Judged::Returned => self.look_again(known.get(&name), now),
+                Judged::Returned => {
+                    let before = self.sweeps.get(organization).and_then(|sweep| sweep.returned.get(&name));
+                    let nobody = known.get(&name).is_some_and(|canary| self.askable(canary).is_empty());
+                    // One listing may be an old copy, and a look settles it; nobody looks where nobody may be asked.
+                    let times = if nobody { TOLD } else { before.map_or(1, |times| times.saturating_add(1)) };
+                    self.look_again(known.get(&name), now);
+                    returned.insert(name, times);
+                }
                 Judged::Orphan => orphans.push(hit.clone()),
             }
         }
@@ -325,6 +337,11 @@ impl Engine {
         let counts = swept.complete && !self.is_blind(organization);
         let sweep = self.sweeps.entry(organization.to_owned()).or_default();
         sweep.complete = Some(counts);
+        if !swept.complete {
+            let unread = std::mem::take(&mut sweep.returned);
+            unread.into_iter().for_each(|(name, times)| _ = returned.entry(name).or_insert(times));
+        }
+        sweep.returned = returned;
         if counts {
             sweep.owed = false;
             let left: BTreeSet<Name> = orphans.into_iter().map(|hit| (hit.kind, hit.repo)).collect();
@@ -396,6 +413,17 @@ impl Engine {
     pub(super) fn orphans_of(&self, organization: &str) -> Vec<String> {
         let orphans = self.sweeps.get(organization).map(|sweep| &sweep.orphans);
         orphans.into_iter().flatten().map(|(kind, repo)| format!("{kind} {repo}")).collect()
+    }
+
+    /// Gone by the journal, and listed all the same, where no look could settle it.
+    pub(super) fn returned_of(&self, organization: &str) -> Vec<String> {
+        let returned = self.sweeps.get(organization).map(|sweep| &sweep.returned);
+        let told = returned.into_iter().flatten().filter(|(_, times)| **times >= TOLD).map(|(name, _)| name);
+        let gone = |(kind, repo): &&Name| {
+            let mut named = self.canaries.values().map(|live| &live.canary);
+            named.any(|c| c.kind == *kind && c.repo == *repo && c.state == CanaryState::Gone)
+        };
+        told.filter(gone).map(|(kind, repo)| format!("{kind} {repo}")).collect()
     }
 
     /// What the sweeps came to so far.

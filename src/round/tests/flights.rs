@@ -115,7 +115,8 @@ impl Life {
         let rights = "You don't have the rights to create a thing";
         let (landing, (after, outcome)) = match fate {
             Fate::Fine => {
-                return self.later(takes, Pending::Land { request, tell: Some((flight, takes)) });
+                let tell = Some((flight, takes));
+                return self.later(takes, Pending::Land { request, tell, accepted: false });
             }
             Fate::Unsent => (None, (takes, Err(Failure::Unsent))),
             Fate::AppliedError => (Some(takes / 2), told(refused(500, "oops"))),
@@ -123,6 +124,9 @@ impl Life {
             Fate::AppliedTimeout => (Some(takes), never),
             Fate::LostTimeout => (None, never),
             Fate::Late(after) => (Some(TIMEOUT + after), never),
+            Fate::LateAcknowledged(_) if !post && !self.hub.would_delete(&request) => {
+                (None, told(refused(403, rights)))
+            }
             Fate::LateAcknowledged(after) if !post => {
                 (Some(after), told(said(200, &serde_json::Value::Null)))
             }
@@ -149,16 +153,21 @@ impl Life {
             Fate::Listed => (None, never),
         };
         if let Some(after) = landing {
-            self.later(after, Pending::Land { request: request.clone(), tell: None });
+            let accepted = !post && matches!(fate, Fate::LateAcknowledged(_));
+            self.later(after, Pending::Land { request: request.clone(), tell: None, accepted });
         }
         self.later(after, Pending::Heard { flight, request, outcome: Box::new(outcome), sent });
     }
 
     /// A request takes effect at the Hub.
-    pub fn land(&mut self, number: u64, request: Request, tell: Option<(u64, Duration)>) {
+    pub fn land(&mut self, number: u64, request: Request, tell: Option<(u64, Duration)>, accepted: bool) {
         self.events += u64::from(self.watch.is_some());
         let wronged = self.hub.wronged.len();
-        let answer = self.hub.answer(&request, self.time());
+        let answer = if accepted {
+            self.hub.delete_accepted(&request, self.time())
+        } else {
+            self.hub.answer(&request, self.time())
+        };
         if request.body.is_some() {
             let key = named(&request);
             let late = tell.is_none() && !self.waits_for(number, &key);

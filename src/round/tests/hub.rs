@@ -263,17 +263,38 @@ impl Hub {
         let holder = self.holder(&request.credential).expect("a holder").clone();
         // Whether a deletion by an old name follows the redirect nobody knows; the worse is assumed.
         let key = self.moved.get(&asked).unwrap_or(&asked).clone();
-        let Some(repo) = self.repos.get(&key).filter(|repo| self.sees(&request.credential, repo)) else {
+        if !self.repos.get(&key).is_some_and(|repo| self.sees(&request.credential, repo)) {
             return missing();
-        };
+        }
         if !holder.deletes {
             return refused(403, "You don't have the required permissions");
         }
-        if !repo.ours || repo.origin != asked {
+        self.delete_at(&asked, &key, now)
+    }
+
+    fn delete_at(&mut self, asked: &Key, key: &Key, now: Timestamp) -> Answer {
+        let Some(repo) = self.repos.get(key) else { return missing() };
+        if !repo.ours || repo.origin != *asked {
             self.wronged.push((key.clone(), repo.user.clone()));
         }
-        self.remove(&key, now);
+        self.remove(key, now);
         said(200, &Value::Null)
+    }
+
+    /// Whether it would say yes to this deletion now.
+    pub fn would_delete(&self, request: &Request) -> bool {
+        let asked = named(request);
+        let repo = self.repos.get(self.moved.get(&asked).unwrap_or(&asked));
+        let may = |holder: &Holder| holder.deletes && !holder.dead && holder.barred.is_none();
+        self.holder(&request.credential).is_some_and(may)
+            && repo.is_some_and(|repo| self.sees(&request.credential, repo))
+    }
+
+    /// A deletion that it has said yes to, whatever the token may do by now.
+    pub fn delete_accepted(&mut self, request: &Request, now: Timestamp) -> Answer {
+        let asked = named(request);
+        let key = self.moved.get(&asked).unwrap_or(&asked).clone();
+        self.delete_at(&asked, &key, now)
     }
 
     fn read(&self, request: &Request, now: Timestamp) -> Answer {

@@ -75,7 +75,6 @@ impl Life {
         self.i2_once(&key);
         self.i7_private(request);
         self.i13_scope(&key);
-        self.i15_separation(request, durable.as_ref());
         self.r2_in_time(&key, bound, self.durable_at.get(&key).map(|since| self.age(flight, *since)));
         self.i8_bounded(flight, request);
         let user = self.hub.holder(&request.credential).expect("a holder").user;
@@ -133,7 +132,9 @@ impl Life {
         self.config.organizations[0].janitor.as_ref()
     }
 
-    fn i15_separation(&mut self, request: &Request, durable: Option<&Canary>) {
+    /// The engine lets a change out. A reload after that cannot call it back.
+    pub fn i15_separation(&mut self, request: &Request) {
+        let durable = if self.is_sentinel(request) { None } else { self.row(&named(request)) };
         let own = durable.map(|canary| Credential::Token(canary.token.clone()));
         let janitor = self.janitor().cloned().map(Credential::Token);
         let signs = Some(&request.credential);
@@ -241,7 +242,6 @@ impl Life {
         let durable = self.row(&key).cloned();
         self.hold(Invariant::KillSwitch, !self.mode.read_only, || "a DELETE under --read-only".to_owned());
         self.i13_scope(&key);
-        self.i15_separation(request, durable.as_ref());
         self.i4_guarded(flight, &key, durable.as_ref());
         let age = self.ghost.attempted_at.get(&key).map(|since| self.age(flight, *since));
         self.r2_in_time(&key, bound, age);

@@ -70,6 +70,8 @@ pub enum Pending {
     Land {
         request: Request,
         tell: Option<(u64, Duration)>,
+        /// The Hub has said yes: what the token may do by now no longer counts.
+        accepted: bool,
     },
     Heard {
         flight: u64,
@@ -386,6 +388,9 @@ impl Life {
                 if bound.is_some() {
                     self.ghost.let_out.insert((self.number(), flight), let_out);
                 }
+                if bound.is_some() {
+                    self.i15_separation(&request);
+                }
                 if request.route == "/api/repos/create" {
                     self.i14_kill_switch(&request);
                 }
@@ -482,8 +487,8 @@ impl Life {
     }
 
     fn happen(&mut self, sequence: u64, number: u64, pending: Pending) {
-        if let Pending::Land { request, tell } = pending {
-            return self.land(number, request, tell);
+        if let Pending::Land { request, tell, accepted } = pending {
+            return self.land(number, request, tell, accepted);
         }
         let stopped = self.process.iter().chain(&self.others).find(|process| process.number == number);
         if let Some(until) = stopped.and_then(|process| process.stopped_until).filter(|at| *at > self.now) {

@@ -40,6 +40,34 @@ fn whoever_went_blind_after_its_control_proves_no_absence() {
     life.check_cleaned_up();
 }
 
+#[test]
+fn whoever_was_blind_until_its_witness_was_asked_for_proves_no_absence() {
+    let text = PLAIN.replace("in_flight_horizon: 60s", "in_flight_horizon: 1s");
+    for seed in 0..5 {
+        let mut life = world(configured(&text), SERVE, seed);
+        life.hub.holders.insert(TokenName::new("open"), holder("bob", true, false, false));
+        life.start();
+        life.tell(Event::Due(Classes::ALL));
+        until(&mut life, |life| !life.hub.left().is_empty());
+        let key = life.hub.left()[0].clone();
+        life.hub.holders.insert(TokenName::new("janitor"), holder("alice", false, false, false));
+        let name = key.1.trim_start_matches("acme/").to_owned();
+        let listed = |(_, request): &(_, Request)| request.path.ends_with(&format!("search={name}"));
+        until(&mut life, |life| life.asked.iter().any(listed) || life.now > S(600));
+        assert!(life.asked.iter().any(listed), "{seed}");
+        let known = |life: &Life| {
+            let asked = life.asked.iter().skip_while(|asked| !listed(asked));
+            asked.filter(|(_, request)| request.path.ends_with("/acme/known")).count()
+        };
+        until(&mut life, |life| life.now > S(900) || known(life) > 0);
+        life.hub.holders.insert(TokenName::new("janitor"), holder("alice", false, true, false));
+        let soon = life.now + S(5);
+        life.run_until(soon, 5000);
+        let canary = life.journal.values().find(|c| c.repo.to_string() == key.1).expect("its intent");
+        assert!(life.hub.repos.contains_key(&key) && canary.state != CanaryState::Gone, "{seed}: it lives");
+    }
+}
+
 type Hidden = Box<dyn Fn(&Request) -> bool>;
 
 #[test]
@@ -92,5 +120,47 @@ fn who_takes_its_name_while_it_is_looked_at_loses_nothing() {
         assert!(life.hub.repos.contains_key(&key), "{fate:?}");
         serve_for(&mut life, 3600);
         assert!(life.hub.repos.contains_key(&key), "{fate:?}");
+    }
+}
+
+#[test]
+fn whoever_goes_blind_while_it_is_controlled_proves_no_absence() {
+    // A start looks at what is open beside the control; when which answer comes differs by the seed.
+    for seed in 0..30 {
+        let text = PLAIN.replace("in_flight_horizon: 60s", "in_flight_horizon: 1s");
+        let mut life = world(configured(&text), SERVE, seed);
+        life.hub.holders.insert(TokenName::new("open"), holder("bob", true, false, false));
+        life.start();
+        life.tell(Event::Due(Classes::ALL));
+        until(&mut life, |life| life.journal.values().any(|c| c.repo_id.is_some()));
+        life.restart();
+        let key = life.hub.left()[0].clone();
+        until(&mut life, |life| life.deletes.contains_key(&key));
+        life.hub.holders.insert(TokenName::new("janitor"), holder("alice", false, false, false));
+        let soon = life.now + S(90);
+        life.run_until(soon, 5000);
+        let canary = life.journal.values().find(|c| c.repo.to_string() == key.1).expect("its intent");
+        assert!(life.hub.repos.contains_key(&key) && canary.state != CanaryState::Gone, "{seed}: it lives");
+    }
+}
+
+#[test]
+fn that_anybody_sees_it_latches_whatever_else_a_look_comes_to() {
+    for described in [false, true] {
+        let mut life = world(configured(PLAIN), SERVE, 1);
+        life.fate = Box::new(move |request, _| match request.verb {
+            Verb::Get if request.path.contains("canary-") && !request.path.contains("search=") => {
+                let anonymous = request.credential == Credential::Anonymous;
+                if anonymous || described { Fate::Fine } else { Fate::Error }
+            }
+            _ => Fate::Fine,
+        });
+        life.start();
+        life.tell(Event::Due(Classes::ALL));
+        until(&mut life, |life| !life.hub.left().is_empty());
+        let key = life.hub.left()[0].clone();
+        life.hub.repos.get_mut(&key).expect("it is there").private = false;
+        serve_for(&mut life, 300);
+        assert_eq!(life.kept.breakers.len(), 1, "described to us: {described}");
     }
 }

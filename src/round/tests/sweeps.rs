@@ -248,3 +248,30 @@ fn a_sweep_by_somebody_who_sees_nothing_is_none() {
     serve_for(&mut life, 26 * 3600);
     assert!(lasting(&life, FindingKind::StateReset).is_none());
 }
+
+#[test]
+fn what_is_listed_again_is_told_where_nobody_may_look() {
+    let nobody = PLAIN.replace("janitor: janitor,", "").replace("- name: open", "- name: other");
+    for (text, told) in [(nobody.as_str(), true), (PLAIN, false)] {
+        let mut life = world(configured(PLAIN), SERVE, 1);
+        life.start();
+        serve_for(&mut life, 900);
+        let canary = life.journal.values().find(|c| c.repo_id.is_some()).expect("a canary").clone();
+        assert_eq!(canary.state, CanaryState::Gone);
+        life.hub.holders.insert(TokenName::new("other"), holder("dora", false, true, false));
+        life.config = configured(text);
+        life.tell(Event::Configured(life.config.clone()));
+        let (key, at) = ((canary.kind, canary.repo.to_string()), life.time());
+        life.hub.make(key.clone(), "bob", true, at);
+        life.hub.repos.get_mut(&key).expect("it is there").restored = true;
+        serve_for(&mut life, 2 * 3600);
+        let again = lasting(&life, FindingKind::CanaryLeft);
+        let again = again.is_some_and(|f| f.detail.contains("listed again") && f.detail.contains(&key.1));
+        assert_eq!(again, told, "{told}");
+        // Somebody deletes it by hand.
+        life.hub.repos.remove(&key);
+        serve_for(&mut life, 2 * 3600);
+        let again = lasting(&life, FindingKind::CanaryLeft);
+        assert!(!again.is_some_and(|f| f.detail.contains("listed again")), "{told}");
+    }
+}
