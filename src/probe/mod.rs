@@ -2,8 +2,9 @@
 //!
 //! This room holds tokens and knows no provider. A token travels to one origin only, that of the endpoint: no
 //! path, redirect, proxy variable or answer can move it (`origin`). One request is one request: nothing is
-//! retried or followed here, and what may change something travels on a connection of its own. An answer
-//! leaves the room only after every loaded secret in it has been blotted out.
+//! retried or followed here, but a read that was lost with a kept connection (`kept`), and what may change something
+//! travels on a connection of its own. An answer leaves the room only after every loaded secret in it has been
+//! blotted out.
 //!
 //! No error of the HTTP client is ever formatted, because its text holds the URL.
 
@@ -13,6 +14,7 @@ mod client;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod foreign;
 mod gate;
+mod kept;
 mod keyring;
 mod origin;
 #[cfg(test)]
@@ -23,8 +25,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::Method;
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use reqwest::{Client, Method};
 use tokio::time::{Instant, timeout};
 
 use crate::exchange::{Answer, Credential, Exchange, Failure, Request, Verb};
@@ -34,6 +36,7 @@ use crate::secret::Secret;
 use answer::Raw;
 pub use client::{ProberFault, install_crypto};
 pub use gate::MayLeave;
+use kept::Clients;
 pub use keyring::Keyring;
 use origin::Origin;
 use wires::Wires;
@@ -75,12 +78,8 @@ pub struct Prober(Arc<Inner>);
 
 struct Inner {
     origin: Origin,
-    /// Keeps connections for later reads.
-    reads: Client,
-    /// A fresh connection for each request: on a kept one, a request could be lost without anybody knowing
-    /// whether it was heard.
-    changes: Client,
-    /// Where both live.
+    clients: Clients,
+    /// Where they live.
     wires: Wires,
     request_timeout: Duration,
     read_only: bool,
@@ -93,14 +92,13 @@ impl fmt::Debug for Prober {
 }
 
 impl Prober {
-    /// Builds both clients; afterwards nothing of the settings can fail any more.
+    /// Builds the clients; afterwards nothing of the settings can fail any more.
     pub fn new(settings: Settings) -> Result<Prober, ProberFault> {
         let origin = Origin::new(&settings.endpoint).ok_or(ProberFault::Endpoint)?;
-        let reads = client::build(&settings, origin.plain(), client::Reuse::Kept)?;
-        let changes = client::build(&settings, origin.plain(), client::Reuse::Never)?;
+        let clients = Clients::new(&settings, &origin)?;
         let wires = Wires::new().map_err(|_| ProberFault::Threads)?;
         let Settings { request_timeout, read_only, .. } = settings;
-        Ok(Prober(Arc::new(Inner { origin, reads, changes, wires, request_timeout, read_only })))
+        Ok(Prober(Arc::new(Inner { origin, clients, wires, request_timeout, read_only })))
     }
 
     /// Sends one request. Whatever happens is in the exchange; `elapsed` ends with the answer's last byte.
@@ -134,9 +132,9 @@ impl Inner {
             Credential::Anonymous => None,
             Credential::Token(name) => Some(keyring.get(name).ok_or(Failure::NoSecret)?),
         };
-        let (client, ready) = self.prepare(request, secret)?;
+        let ready = self.prepare(request, secret)?;
         // Dropping the exchange in the middle closes its connection.
-        let flight = gate::carried(exchange(client.clone(), ready, request.route));
+        let flight = gate::carried(exchange(self.clients.clone(), ready, request.route));
         match timeout(self.request_timeout, self.wires.run(flight)).await {
             Ok(Some(outcome)) => outcome?.answer(keyring),
             Ok(None) => Err(Failure::Lost),
@@ -146,16 +144,12 @@ impl Inner {
     }
 
     /// The request as the client sends it. The secret is attached last, to a URL that was checked twice.
-    fn prepare(
-        &self,
-        request: &Request,
-        secret: Option<&Secret>,
-    ) -> Result<(&Client, reqwest::Request), Failure> {
+    fn prepare(&self, request: &Request, secret: Option<&Secret>) -> Result<reqwest::Request, Failure> {
         let url = self.origin.url(&request.path).ok_or(Failure::Unsent)?;
-        let (client, method) = match request.verb {
-            Verb::Get => (&self.reads, Method::GET),
-            Verb::Post => (&self.changes, Method::POST),
-            Verb::Delete => (&self.changes, Method::DELETE),
+        let method = match request.verb {
+            Verb::Get => Method::GET,
+            Verb::Post => Method::POST,
+            Verb::Delete => Method::DELETE,
         };
         let mut ready = reqwest::Request::new(method, url);
         if let Some(body) = &request.body {
@@ -173,14 +167,14 @@ impl Inner {
             }
             ready.headers_mut().insert(AUTHORIZATION, bearer);
         }
-        Ok((client, ready))
+        Ok(ready)
     }
 }
 
 /// Sends and reads to the end.
-async fn exchange(client: Client, ready: reqwest::Request, route: &'static str) -> Result<Raw, Failure> {
+async fn exchange(clients: Clients, ready: reqwest::Request, route: &'static str) -> Result<Raw, Failure> {
     failpoint!("probe.before", route);
-    let flight = failpoint!("probe.waiting", route, while client.execute(ready));
+    let flight = failpoint!("probe.waiting", route, while clients.execute(ready));
     let response = flight.await.map_err(|error| {
         // `is_builder`: the client itself refused to send it. `is_connect`: names, TCP, TLS or the proxy's
         // tunnel.

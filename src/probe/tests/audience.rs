@@ -177,7 +177,7 @@ fn judge_path(tally: &mut Tally, prober: &Prober, secret: &str, path: &str, fine
     let asked = Request { path: path.to_owned(), ..request(Verb::Get, "") };
     let secret = Secret::from_bytes(secret.as_bytes()).expect("fine");
     let sent = match prober.0.prepare(&asked, Some(&secret)) {
-        Ok((_, ready)) => ready.headers().contains_key(AUTHORIZATION).then(|| ready.url().to_string()),
+        Ok(ready) => ready.headers().contains_key(AUTHORIZATION).then(|| ready.url().to_string()),
         Err(_) => None,
     };
     tally.sent += usize::from(sent.is_some());

@@ -1,6 +1,7 @@
 //! The prober against servers that are honest, broken and hostile.
 
 mod audience;
+mod kept;
 mod server;
 mod tls;
 
@@ -379,7 +380,7 @@ async fn nothing_of_ours_prints_a_secret() {
     let all = Settings { proxy: Some(proxy), ..settings("https://hub.invalid") };
     let prober = Prober::new(all.clone()).expect("a prober");
     let request = request(Verb::Post, "/x");
-    let (_, ready) = prober.0.prepare(&request, keyring().get(&TokenName::new("ci"))).expect("ready");
+    let ready = prober.0.prepare(&request, keyring().get(&TokenName::new("ci"))).expect("ready");
     assert!(ready.headers()[AUTHORIZATION].is_sensitive());
     let mut told = format!("{all:#?} {prober:?} {:#?} {ready:?} {:?}", keyring(), ready.headers());
     for fault in [

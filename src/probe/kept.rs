@@ -1,0 +1,124 @@
+//! Reads over connections that are kept, and the one loss that belongs to them: a server may end a kept connection at
+//! any moment, also while the next request is on its way. Nobody heard that one then, and what it asks for says
+//! nothing of it; so it is sent once more, on a connection of its own.
+//!
+//! Knows connections by their own address, because the client tells nothing else of them. Knows nothing of tokens or
+//! answers. Serves the prober.
+
+use std::collections::VecDeque;
+use std::error::Error;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hyper::http::Extensions;
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpInfo;
+use reqwest::{Client, Method, Request, Response};
+
+use super::client::{self, ProberFault, Reuse};
+use super::{Settings, origin::Origin};
+
+/// More connections than this are never of use at the same time, but where there are, a loss is told as one.
+const MOST: usize = 1024;
+
+/// Both clients. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Clients {
+    /// Keeps connections for later reads.
+    reads: Client,
+    /// A fresh connection for each request: on a kept one, a request could be lost without anybody knowing
+    /// whether it was heard.
+    alone: Client,
+    answered: Arc<Answered>,
+}
+
+impl Clients {
+    pub(super) fn new(settings: &Settings, origin: &Origin) -> Result<Clients, ProberFault> {
+        Ok(Clients {
+            reads: client::build(settings, origin.plain(), Reuse::Kept)?,
+            alone: client::build(settings, origin.plain(), Reuse::Never)?,
+            answered: Arc::default(),
+        })
+    }
+
+    /// Sends it once; a read that a kept connection swallowed, once more.
+    pub(super) async fn execute(self, request: Request) -> Result<Response, reqwest::Error> {
+        if request.method() != Method::GET {
+            return self.alone.execute(request).await;
+        }
+        let again = request.try_clone();
+        let result = self.reads.execute(request).await;
+        match (&result, again) {
+            (Ok(response), _) => self.answered.on(address(response.extensions())),
+            (Err(error), Some(again)) if self.answered.swallowed(error) => {
+                return self.alone.execute(again).await;
+            }
+            _ => {}
+        }
+        result
+    }
+}
+
+/// Connections on which an answer came, the latest last. The system may give the address of one that is over to a
+/// fresh one; if that one is lost at once, a read is sent once more without need.
+#[derive(Default)]
+struct Answered(Mutex<VecDeque<SocketAddr>>);
+
+impl Answered {
+    fn known(&self) -> MutexGuard<'_, VecDeque<SocketAddr>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn on(&self, connection: Option<SocketAddr>) {
+        let Some(connection) = connection else { return };
+        let mut known = self.known();
+        known.retain(|other| *other != connection);
+        known.push_back(connection);
+        if known.len() > MOST {
+            known.pop_front();
+        }
+    }
+
+    /// Whether the connection had answered before, and ended before it answered this. What came and could not be
+    /// read is an answer, and the same would come again.
+    fn swallowed(&self, error: &reqwest::Error) -> bool {
+        let Some(error) = error.source().and_then(|source| source.downcast_ref::<legacy::Error>()) else {
+            return false;
+        };
+        let unread = error.source().and_then(|source| source.downcast_ref::<hyper::Error>());
+        let Some(connection) = error.connect_info() else { return false };
+        let mut about = Extensions::new();
+        connection.get_extras(&mut about);
+        let connection = address(&about);
+        let mut known = self.known();
+        let before = known.len();
+        known.retain(|other| Some(*other) != connection);
+        known.len() < before && unread.is_some_and(|error| !error.is_parse())
+    }
+}
+
+/// Our own address of a connection.
+fn address(about: &Extensions) -> Option<SocketAddr> {
+    about.get::<HttpInfo>().map(HttpInfo::local_addr)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_so_many_connections_are_remembered_the_latest_of_them() {
+        let answered = Answered::default();
+        let connection =
+            |port: usize| SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).expect("a port")));
+        for port in (1..=MOST + 9).chain([20, 20]) {
+            answered.on(Some(connection(port)));
+        }
+        answered.on(None);
+        let known = answered.known();
+        assert_eq!(
+            (known.len(), known.front(), known.back()),
+            (MOST, Some(&connection(10)), Some(&connection(20)))
+        );
+    }
+}
