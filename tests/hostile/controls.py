@@ -16,9 +16,9 @@ from pathlib import Path
 from bench import Broken, Files, environment, resident
 from calls import CALLS
 from judge import complaints, files_back, flat, grown, late
-from pairs import Pair, Pairs
+from pairs import Pair, Pairs, Seat
 from server import Hub, Strike
-from world import GUARD, HIDDEN, OK, PROBES, Organization, refuses, says
+from world import GUARD, HIDDEN, OK, PROBES, UNDETERMINED, Organization, refuses, says
 from zoo import GRANTS, REFUSALS, ZOO, Behaviour, written
 
 CARELESS = Path(__file__).resolve().parent / "careless.py"
@@ -91,6 +91,7 @@ class Controls:
 
     def go(self):
         self.lies()
+        self.bystander()
         for sin, behaviour, judged in SINS:
             self.take(f"careless: {sin} {behaviour or ''}", self.sin(sin, behaviour, judged), judged)
         for log in LOGS:
@@ -106,6 +107,23 @@ class Controls:
         for pair in pairs:
             wrong = "though denied is right" if "grant" in pair.behaviour.name else "though allowed is right"
             self.take(pair.title, any(v.startswith(pair.title) and wrong in v for v in run.violations))
+
+    def bystander(self):
+        """A check that comes out undetermined, though only a neighbour of it was struck."""
+        organization = Organization("s0000")
+        pair = Pair(next(call for call in CALLS if call.name == "org.billing"), ZOO[0])
+        seat = Seat(organization, state="struck", pair=pair, strike=Strike(pair.call.name, pair.behaviour, hits=[(0, "can", "ok")]))
+        struck, missed = pair.call.decides(organization, "can"), []
+        for bystander in sorted(set(organization.checks) - struck):
+            told = {key: organization.truth(key) for key in organization.checks}
+            told |= {key: UNDETERMINED for key in (*struck, bystander)}
+            results = {key: {"access": access, "reason": {"allowed": None, "denied": "other"}.get(access, "hub_error")}
+                       for key, access in told.items()}
+            run = Pairs(None, None, [], {})
+            run.judge(seat, results, seat.strike.hits, full=True, lag=0.0)
+            if len(run.violations) != 1 or str(bystander) not in run.violations[0]:
+                missed.append(bystander)
+        self.take(f"undetermined, and not struck: {missed}", not missed)
 
     def sin(self, sin, name, judged):
         behaviour = next((b for b in ZOO if b.name == name), None)

@@ -105,7 +105,8 @@ def behaviours(long):
               lambda: whole.go(ZOO if long else ZOO[::16])])
     outcomes, reasons = sum((g.test.outcomes for g in groups), Counter()), sum((g.test.reasons for g in groups), Counter())
     print(f"{len({p.behaviour for p in pairs})} behaviours, {len({p.call for p in pairs})} calls: {len(pairs)} of the {of} pairs "
-          f"in {sum(g.test.rounds for g in groups)} rounds; {sum(g.hub.requests for g in groups)} requests")
+          f"in {sum(g.test.rounds for g in groups)} rounds; {sum(g.hub.requests for g in groups)} requests, and "
+          f"{sum(g.hub.swallowed for g in groups)} that nobody heard, because their kept connections had ended")
     print("  " + ", ".join(f"{what} {number}" for what, number in sorted(outcomes.items())))
     print("  undetermined because: " + ", ".join(f"{number} {reason}" for reason, number in reasons.most_common()))
     for g in groups:

@@ -2,8 +2,9 @@
 
 Knows HTTP/1.1 just well enough to take requests apart and to write any bytes as an answer; which organization is
 struck in which call by which behaviour; how long the client kept every struck connection, and what no honest client
-does (signs for nobody, asks for what is on no list, reuses a connection after a change).  Knows nothing of what an
-answer means.  Serves pairs.py, memory.py and limits.py.
+does (signs for nobody, asks for what is on no list, reuses a connection after a change).  Now and then ends a kept
+connection as any honest server may: with the next request on its way.  Knows nothing of what an answer means.  Serves
+pairs.py, memory.py and limits.py.
 """
 
 import asyncio
@@ -22,6 +23,10 @@ from world import PROBES, Asked
 QUESTIONS = {permission for permission, *_ in PROBES}
 REASONS = {200: "OK", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 409: "Conflict"}
 
+
+# Of so many right answers to a read, one is the last on its connection, and no word says so. What is asked there next
+# nobody hears, whoever asks; a strike that ends its connection does the same to others, but only if both are quick.
+TIRED_AFTER = 20
 
 CHUNKS_BEGIN = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -69,7 +74,7 @@ class Link(asyncio.Protocol):
 
     def __init__(self, hub):
         self.hub, self.buffer, self.busy, self.task = hub, b"", False, None
-        self.used = self.changed = self.lost = False
+        self.used = self.changed = self.lost = self.tired = False
         self.sent = 0
 
     def connection_made(self, transport):
@@ -112,6 +117,9 @@ class Link(asyncio.Protocol):
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
         size = end + 4 + int(headers.get("content-length", 0))
         if len(self.buffer) < size:
+            return
+        if self.tired:
+            self.hub.swallow(self)
             return
         body, self.buffer = self.buffer[end + 4:size], self.buffer[size:]
         method, target, _ = lines[0].split(" ")
@@ -173,6 +181,7 @@ class Hub:
         self.organizations, self.by_secret, self.strikes = {}, {}, {}
         self.violations, self.spans, self.calls = [], [], Counter()
         self.open, self.peak, self.requests, self.lag = 0, 0, 0, 0.0
+        self.answered = self.swallowed = 0
         self.whole = None               # what is done to every connection, instead of listening to it
         self.links, self.ssl = set(), ssl
 
@@ -293,12 +302,23 @@ class Hub:
             if reply.effect:
                 reply.effect()
             said = reply.said
+            self.answered += method == "GET"
+            link.tired = method == "GET" and self.answered % TIRED_AFTER == 0
             return link.answer(head(said.status, said.headers, said.body) + said.body)
         strike.hits.append((time.time(), role, reply.shape))
         if reply.effect and not strike.lost:
             reply.effect()
         link.task = self.loop.create_task(self.strike(link, strike, reply))
         return None
+
+    def swallow(self, link):
+        """Ends a connection on which somebody asks, in turn in both ways that there are."""
+        self.swallowed += 1
+        link.busy = True
+        if self.swallowed % 2:
+            link.end()
+        else:
+            link.reset()
 
     async def strike(self, link, strike, reply):
         begun, before, ended_by = link.begun, link.sent, "hub"
