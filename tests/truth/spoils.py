@@ -74,8 +74,11 @@ QUICK = [
     *(status("5xx", str(code), code, "hub_error") for code in (500, 501, 502, 503, 504, 520, 529)),
     fault("5xx", "503 page", "hub_error", kind="html", status=503),
     status("5xx", "500 that says denied", 500, "hub_error", error(LACKING)),
-    fault("reset", "before", "network", kind="reset"),
-    fault("reset", "after", "network", kind="reset", apply="after"),
+    fault("reset", "before", "network", "place create", kind="reset"),
+    fault("reset", "after", "network", "place create", kind="reset", apply="after"),
+    # What a kept connection swallowed is asked once more, if it is a read, and nothing strikes that.
+    fault("reset", "a read, before", "network", "check list object", either=True, kind="reset"),
+    fault("reset", "a read, after", "network", "check list object", either=True, kind="reset", apply="after"),
     page("200", 200, HTML), page("401", 401, HTML), page("403", 403, HTML), page("404", 404, HTML),
     page("200, OK in it", 200, "OK"),
     success("HTML called JSON", HTML, family="HTML"),
