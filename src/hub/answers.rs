@@ -93,10 +93,10 @@ pub fn repo_not_found(answer: &Answer) -> bool {
 }
 
 /// Whether the Hub itself says that something is closed to whoever asks without a token: its 401, or a refusal in
-/// its envelope. What a gateway refuses may be open to all the world.
+/// its envelope. What a gateway refuses may be open to all the world, and a page that calls itself JSON is a gateway's.
 pub fn closed(answer: &Answer) -> bool {
     match answer.status {
-        401 => of_status(answer) == UnknownReason::TokenInvalid,
+        401 => of_status(answer) == UnknownReason::TokenInvalid && !unreadable(answer),
         403 | 404 => envelope(answer).is_some(),
         _ => false,
     }

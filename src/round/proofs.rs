@@ -226,6 +226,8 @@ mod tests {
         let not = Proof::Not(UnknownReason::NoControl);
         for (status, kind, body, proof) in [
             (401, plain, "Invalid username or password.", Proof::Shown),
+            (401, json, r#"{"error":"Invalid username or password."}"#, Proof::Shown),
+            (401, json, "<!DOCTYPE html><title>Sign in</title>", not),
             (403, json, r#"{"error":"You don't have the required permissions"}"#, Proof::Shown),
             (404, json, r#"{"error":"not found"}"#, Proof::Shown),
             (403, json, r#"{"message":"Forbidden"}"#, not),
