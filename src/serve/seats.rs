@@ -146,3 +146,27 @@ impl Drop for Busy {
         self.0.fall_silent();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_is_sent_away_in_the_middle_of_a_request() {
+        let seats = Seats::new(1);
+        let first = seats.take().await.expect("there is a place");
+        let busy = first.busy();
+        let second = tokio::spawn({
+            let seats = Arc::clone(&seats);
+            async move { seats.take().await.is_some() }
+        });
+        while !seats.silent().wanted {
+            tokio::task::yield_now().await;
+            assert!(!first.leave.is_cancelled(), "it is being answered");
+        }
+        drop(busy);
+        assert!(first.leave.is_cancelled(), "somebody waits for this place");
+        drop(first);
+        assert!(second.await.expect("it ends"));
+    }
+}
