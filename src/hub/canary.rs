@@ -197,13 +197,15 @@ pub fn clock_stepped(
         moved = true;
     }
     if canary.state == CanaryState::Gone {
-        // As long ago as before, and looked at as soon.
-        let ahead = canary.absences.iter().any(|at| *at > expected);
-        let as_long_ago = |at: &mut Timestamp| *at = now - expected.since(*at);
-        canary.absences.iter_mut().for_each(as_long_ago);
-        let latest = if ahead { RECHECKS[0] } else { RECHECKS[2] };
-        canary.next_at = canary.next_at.map(|at| now + at.since(expected).min(latest));
-        moved |= canary.next_at.is_some();
+        // As long ago as before, and looked at as soon; of what is looked at no more nothing is owed.
+        if let Some(next_at) = canary.next_at {
+            let ahead = canary.absences.iter().any(|at| *at > expected);
+            let as_long_ago = |at: &mut Timestamp| *at = now - expected.since(*at);
+            canary.absences.iter_mut().for_each(as_long_ago);
+            let latest = if ahead { RECHECKS[0] } else { RECHECKS[2] };
+            canary.next_at = Some(now + next_at.since(expected).min(latest));
+            moved = true;
+        }
     } else {
         moved |= !canary.absences.is_empty();
         canary.absences.clear();

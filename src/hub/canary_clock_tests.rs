@@ -134,6 +134,12 @@ fn sightings_begin_anew_and_what_is_gone_keeps_its_checks() {
     gone.next_at = Some(after(90_000));
     assert!(clock_stepped(&mut gone, after(1000), after(1000), RULES).is_some());
     assert_eq!((gone.absences, gone.next_at), (vec![after(1000)], Some(after(4600))));
+    // What is looked at no more stays as it was written down.
+    let mut gone = standing(CanaryState::Gone);
+    (gone.absences, gone.next_at) = (vec![after(2000)], None);
+    let as_written = gone.clone();
+    assert!(clock_stepped(&mut gone, after(2500), after(9000), RULES).is_none());
+    assert_eq!(gone, as_written);
 }
 
 #[test]
