@@ -135,12 +135,6 @@ impl Mark {
 /// Why there is no such pair, where there is none.
 pub fn impossible(mark: Mark, state: CanaryState) -> Option<&'static str> {
     use CanaryState::{Created, DelUnknown, Deleting, Gone, Planned, Quarantined, Refused, Unknown};
-    let nothing_there = matches!(
-        mark,
-        Mark::Happening(
-            Happening::Removed | Happening::Renamed | Happening::Published | Happening::Committed
-        )
-    );
     match (mark, state) {
         (Mark::Create(_), state) if state != Planned => Some("a creation is answered while PLANNED only"),
         (Mark::Delete(_), state) if state != Deleting => Some("a deletion is answered while DELETING only"),
@@ -157,12 +151,8 @@ pub fn impossible(mark: Mark, state: CanaryState) -> Option<&'static str> {
             Some("no deletion is in the air")
         }
         (Mark::Landing(_), Gone) => Some("I6: gone means that nothing can take effect any more"),
-        (_, Gone) if nothing_there => Some("I6: what is gone is not there"),
         (Mark::Happening(Happening::Squatted), Deleting) => {
             Some("taking its place between look and deletion is for people who may delete it themselves")
-        }
-        (Mark::Happening(Happening::Restored), Planned | Unknown | Refused | Created) => {
-            Some("it was not deleted yet")
         }
         _ => None,
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::exchange::{Answer, Credential, Exchange, Failure, Request, Verb};
+use crate::moment::Timestamp;
 use crate::round::Event;
 use crate::round::gate::{Bound, may_leave};
 use crate::secret::SecretFault;
@@ -48,6 +49,8 @@ pub enum Fate {
     Strange(usize),
     /// A listing of long ago: what is looked for stands in it.
     Listed,
+    /// The truth, with a date of long ago.
+    Kept,
 }
 
 /// Decides over each request.
@@ -97,7 +100,7 @@ impl Life {
 
     /// What this life has in store for it.
     fn fate_of(&mut self, request: &Request) -> Fate {
-        let fate = match self.weather(request) {
+        let fate = match self.aimed(request).or_else(|| self.weather(request)) {
             Some(fate) => fate,
             None => (self.fate)(request, &mut self.dice),
         };
@@ -150,7 +153,7 @@ impl Life {
                 (Some(takes / 2), told(said(200, &other)))
             }
             Fate::Strange(n) => (None, told(strange(n))),
-            Fate::Listed => (None, never),
+            Fate::Listed | Fate::Kept => (None, never),
         };
         if let Some(after) = landing {
             let accepted = !post && matches!(fate, Fate::LateAcknowledged(_));
@@ -214,6 +217,10 @@ impl Life {
                 let name = request.path.split_once("search=").map(|(_, name)| name).unwrap_or_default();
                 let item = serde_json::json!({ "id": format!("acme/{name}"), "private": true });
                 Ok(said(200, &serde_json::json!([item])))
+            }
+            Ok(answer) if answer.status == 3 => {
+                let date = Some(Timestamp(self.time().millis() - 3_600_000));
+                Ok(Answer { date, ..self.hub.answer(&request, self.time()) })
             }
             Ok(answer) if answer.status == 1 => Ok(self.hub.answer(&elsewhere(&request), self.time())),
             outcome => outcome,
@@ -294,5 +301,6 @@ fn read_fate(fate: Fate) -> Result<Answer, Failure> {
         Fate::Said(status, text) => Ok(saying(status, text)),
         Fate::Strange(n) => Ok(strange(n)),
         Fate::Listed => Ok(Answer { status: 2, ..Answer::default() }),
+        Fate::Kept => Ok(Answer { status: 3, ..Answer::default() }),
     }
 }

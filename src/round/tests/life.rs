@@ -13,7 +13,7 @@ use crate::access::TokenName;
 use crate::config::{self, Config, NoDisk, Source};
 use crate::exchange::{Answer, Failure, Request, Verb};
 use crate::hub::names::{NONCE_BYTES, Signer};
-use crate::intent::Canary;
+use crate::intent::{Canary, CanaryState};
 use crate::moment::{Moment, Timestamp};
 use crate::report::{FindingKind, Report, Snapshot};
 use crate::store::{Kept, Past, Write};
@@ -138,8 +138,9 @@ pub struct Life {
     pub delays: u64,
     /// Slowest write.
     pub slow_write: Duration,
-    /// Of the effects of the next event that has any, only so many are carried out, then the process dies.
-    pub cut_after: Option<usize>,
+    /// Of the effects of the next event that leaves a canary in this state, and has more of them, only so many are
+    /// carried out, then the process dies.
+    pub cut_after: Option<(usize, CanaryState)>,
     pub bad_keys: Vec<TokenName>,
     pub reports: Vec<Arc<Report>>,
     pub shown: Option<Arc<Snapshot>>,
@@ -368,7 +369,11 @@ impl Life {
         let effects = process.engine.handle(event, now);
         let waits = process.engine.wake_at(now);
         assert!(waits.is_none_or(|at| at > now.mono), "it would spin: woken at {waits:?} at {now:?}");
-        let cut = self.cut_after.filter(|cut| *cut < effects.len());
+        let cut = self.cut_after.filter(|(cut, state)| {
+            let mut canaries = process.engine.canaries.values();
+            *cut < effects.len() && canaries.any(|live| live.canary.state == *state)
+        });
+        let cut = cut.map(|(cut, _)| cut);
         self.after_event(&effects);
         for (nth, effect) in effects.into_iter().enumerate() {
             if cut == Some(nth) {

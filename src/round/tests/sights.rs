@@ -4,6 +4,7 @@
 use crate::access::TokenName;
 use crate::exchange::{Credential, Request, Verb};
 use crate::intent::CanaryState;
+use crate::report::FindingKind;
 use crate::round::Event;
 use crate::schedule::Classes;
 
@@ -163,4 +164,31 @@ fn that_anybody_sees_it_latches_whatever_else_a_look_comes_to() {
         serve_for(&mut life, 300);
         assert_eq!(life.kept.breakers.len(), 1, "described to us: {described}");
     }
+}
+
+#[test]
+fn what_stands_although_the_hub_took_its_deletion_is_told_though_nobody_can_see_it() {
+    let text = PLAIN.replace("in_flight_horizon: 60s", "in_flight_horizon: 20s");
+    let mut life = world(configured(&text), SERVE, 1);
+    // What each may do changes here, so that it cannot be judged by.
+    life.held.lenient = true;
+    // Acknowledged at once, and never done.
+    life.fate = only(Verb::Delete, 1, Fate::Strange(2));
+    life.start();
+    life.tell(Event::Due(Classes::ALL));
+    until(&mut life, |life| !life.deletes.is_empty());
+    life.hub.holders.insert(TokenName::new("janitor"), holder("alice", false, false, true));
+    let key = life.hub.left()[0].clone();
+    life.hub.holders.get_mut(&TokenName::new("open")).expect("there").dead = true;
+    life.tell(Event::Due(Classes::ALL));
+    serve_for(&mut life, 2 * 20 + 660);
+    let told = life.shown.iter().flat_map(|shown| &shown.findings).any(|finding| {
+        finding.kind == FindingKind::CanaryLeft
+            && finding.resolved_at.is_none()
+            && finding.detail.contains(&key.1)
+    });
+    let canary = life.journal.values().find(|c| c.repo.to_string() == key.1).expect("its intent");
+    assert!(life.hub.repos.contains_key(&key));
+    assert!(told, "{canary:?}");
+    assert!(life.held.broken.is_none(), "{:?}", life.held.broken);
 }

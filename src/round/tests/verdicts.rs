@@ -42,8 +42,8 @@ pub struct Ghost {
     /// What the Hub said last to each question of each token: yes, no, or nothing.
     pub told: BTreeMap<(TokenName, String), Option<bool>>,
     /// When the Hub last confirmed an organization's name, and "not found" of a name that cannot exist.
-    pub confirmed_at: Option<(u64, Duration)>,
-    pub absent_at: Option<(u64, Duration)>,
+    pub confirmed_at: BTreeMap<u64, Duration>,
+    pub absent_at: BTreeMap<u64, Duration>,
     /// When the running round began, by the clock of its process.
     pub round_began: Duration,
     /// When each request that changes the Hub was let out, by the true clock and by that of its process.
@@ -77,10 +77,10 @@ impl Life {
             _ => false,
         }));
         if request.route.ends_with("/overview") && said == Some(true) {
-            self.ghost.confirmed_at = Some((self.number(), self.moment().mono));
+            self.ghost.confirmed_at.insert(self.number(), self.moment().mono);
         }
         if request.path.contains("/no-such-") && answer.is_some_and(|answer| answer.status == 404) {
-            self.ghost.absent_at = Some((self.number(), self.moment().mono));
+            self.ghost.absent_at.insert(self.number(), self.moment().mono);
         }
         if request.route == "/api/repos/create" && request.body.is_some() {
             let key = named(request);
@@ -136,8 +136,8 @@ impl Life {
             // A round may stand on a control that a visit began a little before it.
             let since = self.ghost.round_began.saturating_sub(super::life::S(120));
             let own = self.number();
-            let fresh = |at: Option<(u64, Duration)>| at.is_some_and(|(of, at)| of == own && at >= since);
-            let controlled = allowed || (fresh(self.ghost.confirmed_at) && fresh(self.ghost.absent_at));
+            let fresh = |at: &BTreeMap<u64, Duration>| at.get(&own).is_some_and(|at| *at >= since);
+            let controlled = allowed || (fresh(&self.ghost.confirmed_at) && fresh(&self.ghost.absent_at));
             self.hold(Invariant::SoundVerdict, told && controlled, || {
                 format!("told {told}, controlled {controlled}: {result:?}")
             });
@@ -146,7 +146,8 @@ impl Life {
 
     /// The Hub gave no usable answer in a whole round: drift neither begins nor ends, and one finding says so.
     fn a2_outage_silence(&mut self, report: &Report) {
-        if self.ghost.usable > 0 || report.results.is_empty() {
+        // By a clock that was set nobody can tell what moved since the round began.
+        if self.ghost.usable > 0 || report.results.is_empty() || self.ghost.clock_set {
             return;
         }
         let Some(engine) = self.engine() else { return };
@@ -238,7 +239,16 @@ impl Life {
     /// The state of a check becomes durable.
     pub fn check_state(&mut self, old: Option<&CheckState>, new: &CheckState, with: &[FindingKey]) {
         self.a1_three_valued(old, new);
-        self.a4_evidence_to_resolve(old, new);
+        // A batch that was told to have failed, and was there all the same, is written again with all that it held.
+        // By a clock that was set back an answer looks older, too; then it counts as the engine counts it.
+        let older = old.is_some_and(|old| old.observed_at > new.observed_at);
+        match older {
+            false => self.a4_evidence_to_resolve(old, new),
+            true if self.ghost.clock_set => {
+                self.ghost.checks.insert(new.key.clone(), (new.firing, new.good_streak));
+            }
+            true => {}
+        }
         self.a11_asymmetry(new, with);
     }
 

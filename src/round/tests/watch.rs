@@ -1,9 +1,10 @@
 //! Who watches a life: what happened to which canary in which state, which faults struck, and what was told.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::access::UnknownReason;
-use crate::exchange::{Answer, Exchange, Failure, Request};
+use crate::exchange::{Answer, Credential, Exchange, Failure, Request, Verb};
 use crate::hub::answers::of_outcome;
 use crate::hub::classify;
 use crate::hub::proof::is_public;
@@ -18,7 +19,65 @@ use super::disk::Copy;
 use super::flights::Fate;
 use super::hub::Key;
 use super::invariants::Invariant;
-use super::life::Life;
+use super::life::{Dice, Life};
+
+/// What a look may be made to meet.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Look {
+    Unanswered,
+    Odd,
+    Refused,
+    /// The name leads elsewhere, says somebody in between.
+    Moved,
+    /// An old listing, in which it stands.
+    Listed,
+    /// A listing that nobody can read.
+    Unlisted,
+    /// An answer that somebody kept from another time.
+    Kept,
+    /// The answer is about another repository.
+    Another,
+}
+
+impl Look {
+    /// Those after which it is looked at again.
+    pub const PASSING: [Look; 5] = [Look::Unanswered, Look::Odd, Look::Refused, Look::Unlisted, Look::Kept];
+
+    /// As what it is seen.
+    pub fn seen(self) -> Seen {
+        match self {
+            Look::Unanswered => Seen::Unanswered,
+            Look::Odd => Seen::Odd,
+            Look::Refused => Seen::Refused,
+            Look::Moved => Seen::Moved,
+            Look::Listed => Seen::ListedYet,
+            Look::Unlisted => Seen::Absent,
+            Look::Kept => Seen::Doubtful,
+            Look::Another => Seen::Foreign,
+        }
+    }
+
+    pub fn of_listing(self) -> bool {
+        matches!(self, Look::Listed | Look::Unlisted)
+    }
+
+    fn fate(self, dice: &mut Dice) -> Fate {
+        let fates: &[Fate] = match self {
+            Look::Unanswered => &[Fate::LostTimeout, Fate::LateAcknowledged(Duration::ZERO), Fate::Unsent],
+            Look::Odd | Look::Unlisted => {
+                &[Fate::Error, Fate::Html, Fate::Odd, Fate::Limited, Fate::Strange(0), Fate::Strange(6)]
+            }
+            Look::Refused => {
+                &[Fate::Said(401, "Invalid username or password."), Fate::Said(403, "Forbidden")]
+            }
+            Look::Moved => &[Fate::Said(307, "")],
+            Look::Listed => &[Fate::Listed],
+            Look::Kept => &[Fate::Kept],
+            Look::Another => &[Fate::Other],
+        };
+        *dice.one_of(fates)
+    }
+}
 
 /// Faults that last for a while.
 #[derive(Debug, Default)]
@@ -34,6 +93,8 @@ pub struct Weather {
     /// The Hub's clock is another until then, and ours.
     pub hub_clock: Option<Duration>,
     pub clock: Option<Duration>,
+    /// Looks at a canary in this state meet one of these after the other, each until it was seen.
+    pub looks: Option<(CanaryState, VecDeque<Look>)>,
 }
 
 /// The watch over one life.
@@ -76,6 +137,23 @@ impl Life {
         let (until, fate) = self.watch.as_ref()?.weather.hub?;
         let of_reads = matches!(fate, Fate::Strange(_)) && request.verb.is_unsafe();
         (self.now < until && !of_reads).then_some(fate)
+    }
+
+    /// What looks in particular meet.
+    pub fn aimed(&mut self, request: &Request) -> Option<Fate> {
+        let (state, looks) = self.watch.as_ref()?.weather.looks.as_ref()?;
+        let look = *looks.front()?;
+        let of_listing = request.route == "/api/{type}";
+        if request.verb != Verb::Get
+            || request.credential == Credential::Anonymous
+            || look.of_listing() != of_listing && look != Look::Kept
+        {
+            return None;
+        }
+        let asked = |canary: &Canary| look == Look::Kept || request.path.contains(canary.repo.name.as_str());
+        let mut canaries = self.engine()?.canaries.values();
+        let visited = canaries.any(|l| l.busy && l.canary.state == *state && asked(&l.canary));
+        visited.then(|| look.fate(&mut self.dice))
     }
 
     /// Whether a write fails now, and is there all the same.
@@ -201,12 +279,16 @@ impl Life {
                 let seen = match &about {
                     Some((_, outcome, request)) if own && live.canary != *b => {
                         let event = last_event(*id, effects, engine);
-                        if event == Some(STEPPED) || event == Some(WAITED) {
+                        // What is not written down, waits, or is a clock that was set, is no sight.
+                        if event.is_none_or(|event| event == STEPPED || event == WAITED) {
                             continue;
                         }
                         let (blind, waits) = (event == Some(BLIND), event == Some(WAITS));
+                        // One look is owed to a refusal, which is no proof.
+                        let proven = event.is_some_and(|event| PROVEN.contains(&event))
+                            && b.state != CanaryState::Refused;
                         let doubtful = engine.clock_is_doubtful();
-                        Some(sight(&live.canary, (blind, doubtful, waits), outcome, request))
+                        Some(sight(&live.canary, (blind, doubtful, waits, proven), outcome, request))
                     }
                     Some(_) if own => None,
                     _ if live.canary.looks == b.looks + 1 && live.canary.state == b.state => {
@@ -216,6 +298,12 @@ impl Life {
                 };
                 if let Some(seen) = seen {
                     watch.coverage.mark(Mark::Seen(seen), b.state);
+                    if let Some((state, looks)) = &mut watch.weather.looks
+                        && *state == b.state
+                        && looks.front().is_some_and(|look| look.seen() == seen)
+                    {
+                        looks.pop_front();
+                    }
                     if seen == Seen::Public {
                         latched = Some(engine.latched(&live.canary.repo.namespace));
                     }
@@ -255,6 +343,8 @@ const BLIND: &str = "looked: nothing can be said";
 /// What is no visit, but changes a canary all the same.
 const STEPPED: &str = "the clock was set";
 const WAITED: &str = "a horizon was waited for after the clock was set";
+/// And those that proved that it is gone.
+const PROVEN: [&str; 2] = ["gone", "looked: still gone"];
 /// And one that found it while an earlier deletion is not over.
 const WAITS: &str = "looked: still there";
 
@@ -283,7 +373,7 @@ fn of_canary(write: &Write) -> Option<i64> {
 /// What a visit came to, told by its last answer and by what it changed.
 fn sight(
     after: &Canary,
-    (blind, doubtful, waits): (bool, bool, bool),
+    (blind, doubtful, waits, proven): (bool, bool, bool, bool),
     outcome: &Result<Answer, Failure>,
     request: &Request,
 ) -> Seen {
@@ -318,6 +408,8 @@ fn sight(
         }
         (DescriptionRow::Moved, _) => Seen::Moved,
         (DescriptionRow::NotFound, _) if blind => Seen::Incapable,
+        // The last look of a proof, after the listing and the witness.
+        (DescriptionRow::NotFound, _) if proven => Seen::AbsentListed,
         (DescriptionRow::NotFound, _) => Seen::Absent,
         (DescriptionRow::Unanswered, _) => Seen::Unanswered,
         _ if of_outcome(outcome) == UnknownReason::TokenInvalid => Seen::Refused,

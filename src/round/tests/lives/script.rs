@@ -13,15 +13,15 @@ use super::super::flights::Fate;
 use super::super::invariants::{Held, Invariant};
 use super::super::life::{Dice, Life, S};
 use super::super::stories::SERVE;
-use super::super::watch::{Watch, Weather};
-use super::plan::Plan;
+use super::super::watch::{Happening, Watch, Weather};
+use super::plan::{Plan, When};
 use super::strikes::ROUND;
 use super::worlds::inhabit;
 
 /// Events of a life, at most: what the engine is told, what takes effect at the Hub, and every strike.
 pub const EVENTS: u64 = 200;
 /// Of these the trouble takes so many at most; the rest is for the calm.
-const TROUBLE: u64 = 105;
+const TROUBLE: u64 = 110;
 /// Events of a process that was overtaken, before it is ended.
 const STALE: u32 = 12;
 
@@ -39,9 +39,15 @@ pub struct Lived {
 
 /// Lives the life of this seed.
 pub fn live(seed: u64, told: bool) -> Lived {
+    live_without(seed, told, None)
+}
+
+/// The same, with dice that never strike so in this state.
+pub fn live_without(seed: u64, told: bool, withheld: Option<(Happening, CanaryState)>) -> Lived {
     let mut dice = Dice::new(seed.wrapping_add(1).wrapping_mul(0x2545_F491_4F6C_DD1D));
     dice.roll(2);
-    let plan = Plan::new(&mut dice);
+    let mut plan = Plan::new(&mut dice);
+    plan.withheld = withheld;
     let mut life = inhabit(plan.world, plan.mode, dice.roll(u64::MAX));
     life.held.lenient = true;
     let mut watch = Watch::default();
@@ -51,9 +57,15 @@ pub fn live(seed: u64, told: bool) -> Lived {
     life.bad_writes = plan.bad_writes;
     life.slow_write = Duration::from_millis(*dice.one_of(&[0, 0, 0, 300, 2500]));
     life.delays = *dice.one_of(&[0, 0, 0, 10, 30]);
-    let (about, prelude, strikes) = (plan.bias, plan.prelude, plan.strikes.clone());
-    life.trace(|| format!("seed {seed}: {:?}, aimed at {about} by {prelude:?}: {strikes:?}", plan.mode));
+    if let Some(watch) = &mut life.watch {
+        watch.weather.looks = plan.looks.clone();
+    }
+    life.trace(|| {
+        let Plan { mode, bias, prelude, strikes, when, looks, .. } = &plan;
+        format!("seed {seed}: {mode:?}, aimed at {bias} by {prelude:?}: {strikes:?} {when:?}, {looks:?}")
+    });
     life.start();
+    life.cut_after = plan.cut.then_some((1, plan.bias));
     life.tell(match plan.mode.one_shot {
         true => Event::Once { due: ROUND, only: vec![] },
         false => Event::Due(ROUND),
@@ -100,9 +112,14 @@ fn pass(life: &mut Life) {
 }
 
 fn trouble(life: &mut Life, mut plan: Plan, dice: &mut Dice) {
-    let end = life.now + life.horizon() * 3 + S(if plan.bias == CanaryState::Gone { 4200 } else { 300 });
+    let rest = match plan.when {
+        When::Eve => 9 * 24 * 3600,
+        _ => 4200,
+    };
+    let end = life.now + life.horizon() * 3 + S(rest);
     let mut after = 0;
-    while life.events < TROUBLE && life.now < end && life.held.broken.is_none() {
+    let most = if plan.when == When::Eve { TROUBLE + 30 } else { TROUBLE };
+    while life.events < most && life.now < end && life.held.broken.is_none() {
         pass(life);
         if life.process.is_none() {
             let away = *dice.one_of(&[0, 0, 1, 40]);
@@ -120,52 +137,84 @@ fn trouble(life: &mut Life, mut plan: Plan, dice: &mut Dice) {
         let due =
             if life.mode.one_shot { Event::Once { due: ROUND, only: vec![] } } else { Event::Due(ROUND) };
         let next = life.next().map_or(end, |(at, _)| at);
-        if next > life.now + S(900) && dice.percent(70) {
-            // Rounds go on in between, and whoami is asked in them.
-            life.now = next - S(90);
-            let looks = Classes { probe: true, canary: false, declared: true };
+        if plan.when == When::Eve
+            && let Some(eve) = eve(life).filter(|_| life.queue.is_empty())
+        {
+            // Whoami is asked in time: who was not asked for long proves nothing.
+            life.now = eve;
+            strike(life, &mut plan, dice);
+            life.say(Event::Due(Classes { declared: true, ..Classes::default() }));
+        } else if plan.when != When::Eve && next > life.now + S(900) && dice.percent(70) {
+            // Rounds go on in between, and whoami is asked in them; another canary where one is needed yet.
+            let looks = match plan.bias != CanaryState::Gone && !plan.strikes.is_empty() {
+                true => {
+                    life.now += S(900);
+                    ROUND
+                }
+                false => {
+                    life.now = next - S(90);
+                    Classes { probe: true, canary: false, declared: true }
+                }
+            };
             life.say(if life.mode.one_shot { due } else { Event::Due(looks) });
         } else if !life.step(end) {
             break;
         }
         strike(life, &mut plan, dice);
-        if plan.strikes.is_empty() {
+        if plan.strikes.is_empty() && !life.looks_left() {
             after += 1;
-            if after > 8 {
+            if after > if plan.when == When::Eve { 30 } else { 8 } {
                 break;
             }
         }
     }
 }
 
+/// A little before what is gone is looked at again.
+fn eve(life: &Life) -> Option<Duration> {
+    let gone = life.find(|canary| canary.state == CanaryState::Gone && canary.next_at.is_some())?;
+    let left = gone.next_at?.since(life.wall());
+    (left > S(100)).then(|| life.now + left - S(90))
+}
+
 /// What befalls it next, if its moment has come.
 fn strike(life: &mut Life, plan: &mut Plan, dice: &mut Dice) {
-    let canaries = life.canaries();
-    if let Some((state, what)) = plan.prelude {
-        let subject = canaries.iter().find(|canary| canary.state == state && life.is_there(canary));
-        if let Some(subject) = subject
-            && life.strike(what, subject, plan.world)
-        {
-            plan.prelude = None;
+    if let Some((state, what)) = plan.prelude.front().copied() {
+        let subject = life.find(|canary| canary.state == state && plan.withheld != Some((what, state)));
+        if subject.is_some_and(|subject| life.strike(what, &subject, plan.world)) {
+            plan.prelude.pop_front();
         }
         return;
     }
-    let Some(subject) = canaries.into_iter().find(|canary| canary.state == plan.bias) else { return };
-    if !dice.percent(70) {
+    if plan.when == When::Soon && !dice.percent(70) {
         return;
     }
-    let Some(what) = plan.strikes.pop_front() else { return };
-    if life.watch.as_ref().is_some_and(|watch| watch.copy.is_none()) {
-        let copy = life.copy();
-        life.watch.as_mut().expect("it is watched").copy = Some(copy);
-    }
-    if !life.strike(what, &subject, plan.world) {
+    for _ in 0..1 + dice.roll(plan.volley) {
+        let Some(subject) = life.find(|canary| canary.state == plan.bias && life.is_time(plan.when, canary))
+        else {
+            return;
+        };
+        let Some(what) = plan.strikes.pop_front() else { return };
+        if plan.withheld == Some((what, subject.state)) {
+            continue;
+        }
+        if life.watch.as_ref().is_some_and(|watch| watch.copy.is_none()) {
+            let copy = life.copy();
+            life.watch.as_mut().expect("it is watched").copy = Some(copy);
+        }
+        if life.strike(what, &subject, plan.world) {
+            if matches!(plan.when, When::InTheAir | When::Tried) {
+                plan.when = When::Soon;
+            }
+            continue;
+        }
         // It may find something to strike a little later.
         plan.misses += 1;
         let place = if plan.misses.is_multiple_of(4) { plan.strikes.len() } else { 0 };
         if plan.misses < 24 {
             plan.strikes.insert(place, what);
         }
+        return;
     }
 }
 
@@ -263,6 +312,37 @@ fn rest(life: &mut Life, end: Duration) {
 
 #[cfg(test)]
 impl Life {
+    /// The first canary that is so.
+    fn find(&self, is_so: impl Fn(&Canary) -> bool) -> Option<Canary> {
+        match self.engine() {
+            Some(engine) => engine.canaries.values().map(|live| &live.canary).find(|c| is_so(c)).cloned(),
+            None => self.journal.values().find(|c| is_so(c)).cloned(),
+        }
+    }
+
+    /// Whether looks are yet to meet something in particular; in this state.
+    fn looks_left(&self) -> bool {
+        let looks = self.watch.as_ref().and_then(|watch| watch.weather.looks.as_ref());
+        looks.is_some_and(|(_, looks)| !looks.is_empty())
+    }
+
+    fn looks_left_at(&self, state: CanaryState) -> bool {
+        let looks = self.watch.as_ref().and_then(|watch| watch.weather.looks.as_ref());
+        looks.is_some_and(|(of, looks)| *of == state && !looks.is_empty())
+    }
+
+    /// Whether what is to befall this canary comes now.
+    fn is_time(&self, when: When, canary: &Canary) -> bool {
+        match when {
+            When::Soon => !self.looks_left_at(canary.state),
+            When::Eve => {
+                !self.looks_left() && canary.next_at.is_some_and(|at| at.since(self.wall()) <= S(100))
+            }
+            When::InTheAir => self.in_the_air(canary),
+            When::Tried => !canary.deletes.is_empty(),
+        }
+    }
+
     /// What is still unfinished is told, or waits for somebody who can see.
     fn comes_to_rest(&mut self) {
         let told = self.shown.iter().flat_map(|shown| &shown.findings).any(|finding| {

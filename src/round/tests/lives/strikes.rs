@@ -30,7 +30,7 @@ impl Life {
     pub fn strike(&mut self, what: Happening, subject: &Canary, world: &World) -> bool {
         let struck = match what {
             Happening::Wake | Happening::Restart | Happening::CrashBetween | Happening::Due => {
-                self.strike_process(what)
+                self.strike_process(what, subject)
             }
             Happening::Crash
             | Happening::CrashTwice
@@ -39,7 +39,7 @@ impl Life {
             | Happening::PauseBeyond
             | Happening::Suspend
             | Happening::Takeover
-            | Happening::Stop => self.strike_process(what),
+            | Happening::Stop => self.strike_process(what, subject),
             Happening::KeysSame | Happening::KeysChanged | Happening::KeysBad => {
                 self.strike_keys(what, subject)
             }
@@ -86,7 +86,7 @@ impl Life {
         self.fault();
     }
 
-    fn strike_process(&mut self, what: Happening) -> bool {
+    fn strike_process(&mut self, what: Happening, subject: &Canary) -> bool {
         if self.process.is_none() || self.ended {
             return false;
         }
@@ -101,17 +101,22 @@ impl Life {
             }
             Happening::CrashBetween => {
                 // The mark comes when it strikes.
-                self.cut_after = Some(usize::try_from(1 + self.dice.roll(3)).expect("small"));
+                let cut = *self.dice.one_of(&[1, 1, 2, 3]);
+                self.cut_after = Some((cut, subject.state));
                 return true;
             }
             _ => self.befalls(what),
         }
-        let horizon = self.horizon();
+        let (horizon, in_the_air) = (self.horizon(), self.in_the_air(subject));
         match what {
             Happening::Crash => {
                 self.crash();
                 self.lose_unsynced();
-                let away = *self.dice.one_of(&[S(0), S(1), S(30), horizon + S(5)]);
+                let long = horizon + S(5);
+                let away = match in_the_air {
+                    true => *self.dice.one_of(&[S(30), long, long]),
+                    false => *self.dice.one_of(&[S(0), S(1), S(30), long]),
+                };
                 self.begin_again(away);
             }
             Happening::CrashTwice => {
@@ -287,7 +292,7 @@ impl Life {
             self.a12_time_safe(&before);
         }
         // Somebody sets it right again, sooner or later.
-        let after = *self.dice.one_of(&[S(1), S(40), S(4000)]);
+        let after = *self.dice.one_of(&[S(1), S(1), S(40), S(4000)]);
         if let Some(watch) = &mut self.watch {
             watch.weather.clock = Some(self.now + after);
         }
@@ -440,9 +445,11 @@ impl Life {
         true
     }
 
-    /// Whether its repository is there.
-    pub fn is_there(&self, canary: &Canary) -> bool {
-        self.hub.repos.get(&key_of(canary)).is_some_and(|repo| repo.ours)
+    /// Whether a request that makes or deletes it may still take effect.
+    pub fn in_the_air(&self, canary: &Canary) -> bool {
+        let key = key_of(canary);
+        let creates = self.hub.holders.get(&canary.token).is_some_and(|holder| holder.creates);
+        creates && self.flying(&key, Verb::Post) || self.flying(&key, Verb::Delete)
     }
 
     /// Whether a deletion of this name is decided, leaves or may still land.
