@@ -185,7 +185,8 @@ impl Life {
                 self.i6_true_terminal(&key);
             }
             if request.verb == Verb::Delete && answer.status == 200 {
-                if late {
+                // A row from an old copy may be in any state.
+                if late && !self.ghost.lost {
                     self.mark_of(&key, Mark::Landing(Landing::LateDeletion));
                 }
                 self.i3_no_foreign_deletion(wronged);
@@ -280,9 +281,10 @@ fn strange(n: usize) -> Answer {
 fn elsewhere(request: &Request) -> Request {
     let mut other = request.clone();
     let parts: Vec<&str> = request.path.splitn(5, '/').collect();
-    if let ["", "api", plural, "acme", rest] = parts.as_slice() {
+    if let ["", "api", _, "acme", rest] = parts.as_slice() {
         let tail = rest.split_once('/').map(|(_, tail)| format!("/{tail}")).unwrap_or_default();
-        other.path = format!("/api/{plural}/acme/known{tail}");
+        // One that is there, of whatever kind.
+        other.path = format!("/api/models/acme/known{tail}");
     }
     other
 }

@@ -177,8 +177,8 @@ impl Life {
         let user = self.hub.holder(&request.credential).expect("a holder").user;
         let beside = self.posting.iter().any(|(at, other)| *at != (number, flight) && *other == user);
         self.hold(Invariant::Bounded, !beside, || format!("two creations of {user} at once"));
-        if self.ghost.lost {
-            // What a lost journal had counted nobody can know.
+        if self.ghost.lost || self.ghost.clock_set && self.restarts > 0 {
+            // What a lost journal had counted nobody can know, nor, after a start, how often the clock was set before.
             return;
         }
         let day = S(24 * 3600);

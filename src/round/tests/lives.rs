@@ -152,11 +152,8 @@ fn lives(wanted: u64, first: u64, planted: Option<Defect>, enough: usize) -> Tal
 
 /// Seeds that one thread takes at a time.
 const SHARE: u64 = 25;
-/// Lives of an ordinary `cargo test`; of so many the visits of the rarest pair are counted against a plan, of so many they
-/// must be as many; and those of which every pair must be visited so often.
+/// Lives of an ordinary `cargo test`, and those of which every pair must be visited so often.
 const FEW: u64 = 300;
-const SEVERAL: u64 = 4000;
-const ENOUGH: u64 = 20_000;
 const MANY: u64 = 100_000;
 const VISITS: u64 = 1000;
 /// Lives in which one pair is withheld.
@@ -181,12 +178,12 @@ fn lives_keep_every_promise() {
     tell_row("lives", wanted, tally.lives, broken, (0, 0));
     let (_, _, least) = tally.coverage.rarest();
     let surprises = tally.surprises.len() as u64;
-    // Of a few hundred lives nothing can be expected of every pair.
-    let planned = if wanted < SEVERAL { 0 } else { wanted * VISITS / MANY };
+    // Of fewer lives nothing is expected of every pair, it is only told.
+    let planned = if wanted < MANY { 0 } else { VISITS };
     tell_row("lives/coverage: visits of the rarest pair", planned, least, surprises, (0, 0));
     assert_eq!(broken, 0, "lives broke a promise");
     assert_eq!(surprises, 0, "pairs that cannot be");
-    assert!(wanted < ENOUGH || least >= planned, "the rarest pair was visited {least} times of {planned}");
+    assert!(least >= planned, "the rarest pair was visited {least} times of {planned}");
 }
 
 #[test]

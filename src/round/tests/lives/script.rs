@@ -293,8 +293,13 @@ fn end_faults(life: &mut Life) {
     }
     let stale: Vec<u64> = life.others.iter().map(|process| process.number).collect();
     stale.into_iter().for_each(|number| life.of(number, Life::crash));
-    if let Some(until) = life.process.as_mut().and_then(|process| process.stopped_until.take()) {
+    if let Some(until) = life.process.as_ref().and_then(|process| process.stopped_until) {
+        // What waits for the process keeps its order.
+        while life.held.broken.is_none() && life.step(until) {}
         life.now = life.now.max(until);
+        if let Some(process) = &mut life.process {
+            process.stopped_until = None;
+        }
     }
     if life.process.is_none() {
         life.begin_again(S(0));
@@ -351,7 +356,11 @@ impl Life {
         // One whose commit was told to have failed is never sent; the next start looks for it all the same.
         let sent = |name: &str| self.posts.iter().any(|(_, _, key)| key.1 == name);
         let owed = |c: &&Canary| c.state != CanaryState::Planned || sent(&c.repo.to_string());
-        let open = self.journal.values().filter(|canary| canary.unfinished()).find(owed).cloned();
+        // What the last look found there is being deleted, and that takes its horizon.
+        let (now, horizon) = (self.wall(), self.horizon());
+        let begun = |c: &Canary| c.deletes.last().is_some_and(|d| now.since(d.at) <= horizon + S(60));
+        let mut open = self.journal.values().filter(|canary| canary.unfinished() && !begun(canary));
+        let open = open.find(owed).cloned();
         self.hold(Invariant::ComesToRest, open.is_none() || told, || format!("still open, untold: {open:?}"));
     }
 }
