@@ -278,7 +278,7 @@ fn strange(n: usize) -> Answer {
 }
 
 /// The same question about another repository.
-fn elsewhere(request: &Request) -> Request {
+pub fn elsewhere(request: &Request) -> Request {
     let mut other = request.clone();
     let parts: Vec<&str> = request.path.splitn(5, '/').collect();
     if let ["", "api", _, "acme", rest] = parts.as_slice() {

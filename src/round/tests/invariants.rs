@@ -371,11 +371,14 @@ impl Life {
         // Who was told once knows it still when the journal forgets it in a way that nothing can notice.
         let known =
             |key: &Key| self.ghost.fooled && self.ghost.intents.get(key).is_some_and(|intent| intent.told);
-        // A row that went in a way that nothing can notice, and a janitor who sees nothing private: then neither the
-        // journal nor a listing knows of it.
-        let blind = |holder: &Holder| !holder.sees || holder.dead || holder.barred.is_some();
-        let janitor = self.janitor().and_then(|name| self.hub.holders.get(name));
-        let unseen = |key: &Key| self.ghost.fooled && self.row(key).is_none() && janitor.is_some_and(blind);
+        // A row that went in a way that nothing can notice, and whoever reads the listings sees nothing private: then
+        // neither the journal nor a listing knows of it.
+        let makes = TokenName::new("open");
+        let reader = self.janitor().unwrap_or(&makes);
+        let blind =
+            |holder: &Holder| holder.dead || holder.barred.is_some() || !holder.sees && *reader != makes;
+        let unread = self.hub.holders.get(reader).is_some_and(blind);
+        let unseen = |key: &Key| self.ghost.fooled && self.row(key).is_none() && unread;
         let silent =
             left.iter().find(|key| !told(key) && !closed(key) && !known(key) && !unseen(key)).cloned();
         let row = silent.as_ref().and_then(|key| self.row(key).cloned());

@@ -16,7 +16,7 @@ use crate::store::Write;
 
 pub use super::coverage::{Coverage, Happening, Landing, Mark, Seen, Stored};
 use super::disk::Copy;
-use super::flights::Fate;
+use super::flights::{Fate, elsewhere};
 use super::hub::Key;
 use super::invariants::Invariant;
 use super::life::{Dice, Life};
@@ -97,6 +97,18 @@ pub struct Weather {
     pub looks: Option<(CanaryState, VecDeque<Look>)>,
 }
 
+impl Weather {
+    /// A look at a canary in this state was seen so: the next one meets something else.
+    fn met(&mut self, state: CanaryState, seen: Seen) {
+        if let Some((of, looks)) = &mut self.looks
+            && *of == state
+            && looks.front().is_some_and(|look| look.seen() == seen)
+        {
+            looks.pop_front();
+        }
+    }
+}
+
 /// The watch over one life.
 #[derive(Default)]
 pub struct Watch {
@@ -153,6 +165,10 @@ impl Life {
         let asked = |canary: &Canary| look == Look::Kept || request.path.contains(canary.repo.name.as_str());
         let mut canaries = self.engine()?.canaries.values();
         let visited = canaries.any(|l| l.busy && l.canary.state == *state && asked(&l.canary));
+        // Of another repository only what is there is told again and again: that it is not would be a lie about ours.
+        if look == Look::Another && self.hub.answer(&elsewhere(request), self.time()).status != 200 {
+            return None;
+        }
         visited.then(|| look.fate(&mut self.dice))
     }
 
@@ -279,8 +295,8 @@ impl Life {
                 let seen = match &about {
                     Some((_, outcome, request)) if own && live.canary != *b => {
                         let event = last_event(*id, effects, engine);
-                        // What is not written down, waits, or is a clock that was set, is no sight.
-                        if event.is_none_or(|event| event == STEPPED || event == WAITED) {
+                        if !was_looked_at(b, &live.canary) || event == Some(STEPPED) || event == Some(WAITED)
+                        {
                             continue;
                         }
                         let (blind, waits) = (event == Some(BLIND), event == Some(WAITS));
@@ -298,12 +314,7 @@ impl Life {
                 };
                 if let Some(seen) = seen {
                     watch.coverage.mark(Mark::Seen(seen), b.state);
-                    if let Some((state, looks)) = &mut watch.weather.looks
-                        && *state == b.state
-                        && looks.front().is_some_and(|look| look.seen() == seen)
-                    {
-                        looks.pop_front();
-                    }
+                    watch.weather.met(b.state, seen);
                     if seen == Seen::Public {
                         latched = Some(engine.latched(&live.canary.repo.namespace));
                     }
@@ -336,6 +347,11 @@ fn answered((job, outcome, request): &(Job, Result<Answer, Failure>, Request)) -
         Job::Delete(id) => Some((*id, Mark::Delete(classify::delete(outcome).0))),
         _ => None,
     }
+}
+
+/// A clock that was set changes a canary too, but neither its state nor how often it was looked at.
+fn was_looked_at(before: &Canary, after: &Canary) -> bool {
+    (before.looks, before.state) != (after.looks, after.state)
 }
 
 /// What the engine calls a visit that showed nothing.

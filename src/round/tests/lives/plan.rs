@@ -105,13 +105,13 @@ type Bias = (CanaryState, u64, &'static [(Theme, u64)]);
 /// Each state as often as it is hard to strike in.
 #[rustfmt::skip]
 const BIASES: [Bias; 8] = [
-    (CanaryState::Planned, 26, &[(Theme::Any, 36), (Theme::Repo, 47), (Theme::Late, 12), (Theme::Cut, 5)]),
-    (CanaryState::Unknown, 19, &[(Theme::Any, 38), (Theme::Repo, 38), (Theme::Looks, 20), (Theme::Cut, 4)]),
-    (CanaryState::Refused, 15, &[(Theme::Any, 5), (Theme::Repo, 70), (Theme::Looks, 25)]),
-    (CanaryState::Created, 30, &[(Theme::Any, 56), (Theme::Repo, 16), (Theme::Looks, 16), (Theme::Again, 7), (Theme::Cut, 5)]),
-    (CanaryState::Deleting, 35, &[(Theme::Any, 66), (Theme::Repo, 14), (Theme::Late, 14), (Theme::Cut, 6)]),
+    (CanaryState::Planned, 32, &[(Theme::Any, 34), (Theme::Repo, 47), (Theme::Late, 14), (Theme::Cut, 5)]),
+    (CanaryState::Unknown, 25, &[(Theme::Any, 38), (Theme::Repo, 38), (Theme::Looks, 20), (Theme::Cut, 4)]),
+    (CanaryState::Refused, 16, &[(Theme::Any, 2), (Theme::Repo, 75), (Theme::Looks, 23)]),
+    (CanaryState::Created, 37, &[(Theme::Any, 56), (Theme::Repo, 16), (Theme::Looks, 16), (Theme::Again, 7), (Theme::Cut, 5)]),
+    (CanaryState::Deleting, 44, &[(Theme::Any, 66), (Theme::Repo, 14), (Theme::Late, 14), (Theme::Cut, 6)]),
     (CanaryState::DelUnknown, 28, &[(Theme::Any, 50), (Theme::Repo, 27), (Theme::Looks, 19), (Theme::Cut, 4)]),
-    (CanaryState::Gone, 27, &[(Theme::Any, 10), (Theme::Looks, 90)]),
+    (CanaryState::Gone, 36, &[(Theme::Any, 10), (Theme::Looks, 90)]),
     (CanaryState::Quarantined, 34, &[(Theme::Any, 34), (Theme::Repo, 24), (Theme::Late, 37), (Theme::Cut, 5)]),
 ];
 
@@ -177,17 +177,17 @@ impl Plan {
         let repo = theme == Theme::Repo;
         match self.bias {
             Planned if repo => self.posts = (95, Choice::Applied),
-            Planned => (self.posts, self.volley) = ((80, Choice::Any), 5),
-            Created | Deleting => self.volley = 8,
+            Planned => (self.posts, self.volley) = ((80, Choice::Any), 9),
+            Created | Deleting => self.volley = 12,
             Unknown if repo => self.posts = (95, Choice::Applied),
             Unknown => self.posts = (85, Choice::Open),
             Refused if repo => self.posts = (95, Choice::RefusedApplied),
             Refused => self.posts = (85, Choice::Refused),
             DelUnknown if repo => self.deletes = (90, Choice::Kept),
-            DelUnknown => (self.deletes, self.volley) = ((60, Choice::Any), 5),
+            DelUnknown => (self.deletes, self.volley) = ((60, Choice::Any), 7),
             Gone => (self.deletes, self.volley) = ((*dice.one_of(&[0, 0, 0, 20]), Choice::Any), 2),
             Quarantined => {
-                self.volley = 4;
+                self.volley = 6;
                 self.bad_writes = *dice.one_of(&[0, 18, 25]);
                 let state = *dice.one_of(&[Created, Created, Created, Unknown, DelUnknown, DelUnknown]);
                 let what =
@@ -285,7 +285,7 @@ impl Plan {
                 looks.push_back(Look::Listed);
             }
             4..6 => {
-                let last = *dice.one_of(&[Published, Renamed, Renamed]);
+                let last = *dice.one_of(&[Published, Published, Renamed, Renamed, Renamed]);
                 self.strikes.extend([Restored, Removed, Restored, Committed, last]);
             }
             6..8 => self.strikes.push_back(Squatted),
@@ -295,7 +295,8 @@ impl Plan {
                 self.prelude.push_back((CanaryState::Unknown, Removed));
                 self.strikes.push_back(Restored);
                 if at < 10 {
-                    self.strikes.push_back(*dice.one_of(&[Published, Published, Renamed, Committed]));
+                    self.strikes
+                        .push_back(*dice.one_of(&[Published, Published, Published, Renamed, Committed]));
                 }
             }
         }
@@ -307,7 +308,8 @@ impl Plan {
         match self.bias {
             CanaryState::Quarantined => {
                 self.prelude.clear();
-                let looks = VecDeque::from([*dice.one_of(&[Look::Moved, Look::Another])]);
+                // Of two canaries that are under way at once both are meant.
+                let looks = VecDeque::from([*dice.one_of(&[Look::Moved, Look::Another]); 2]);
                 let created = dice.percent(70);
                 let of = if created { &mut self.posts } else { &mut self.deletes };
                 *of = (100, Choice::Late);
@@ -362,7 +364,7 @@ fn any_strikes(dice: &mut Dice, state: CanaryState) -> VecDeque<Happening> {
             && !matches!(what, Happening::Wake | Happening::Restart)
     };
     let possible: Vec<Happening> = Happening::ALL.iter().filter(may).copied().collect();
-    let many = 10 + dice.roll(4);
+    let many = 11 + dice.roll(4);
     (0..many).map(|_| *dice.one_of(&possible)).collect()
 }
 
@@ -450,6 +452,7 @@ fn of_deletion(choice: Choice, horizon: Duration, dice: &mut Dice) -> Fate {
         Fate::Said(401, "Invalid username or password."),
         Fate::Said(404, "Repository not found"),
         Fate::Said(404, "Repository not found"),
+        Fate::Said(307, ""),
         Fate::Said(307, ""),
         Fate::Said(307, ""),
         Fate::Strange(2),
