@@ -13,7 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hyper::http::Extensions;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpInfo;
-use reqwest::{Client, Method, Request, Response};
+use reqwest::header::{CONNECTION, HeaderValue};
+use reqwest::{Client, Method, Request, Response, Version};
 
 use super::client::{self, ProberFault, Reuse};
 use super::{Settings, origin::Origin};
@@ -49,7 +50,7 @@ impl Clients {
         let again = request.try_clone();
         let result = self.reads.execute(request).await;
         match (&result, again) {
-            (Ok(response), _) => self.answered.on(address(response.extensions())),
+            (Ok(response), _) if is_kept(response) => self.answered.on(address(response.extensions())),
             (Err(error), Some(again)) if self.answered.swallowed(error) => {
                 return self.alone.execute(again).await;
             }
@@ -97,6 +98,13 @@ impl Answered {
     }
 }
 
+/// Whether more may be asked on the connection of this answer. One that is over is not remembered: a fresh one may get
+/// its address, and its loss would be taken for the loss of a kept one.
+fn is_kept(response: &Response) -> bool {
+    let closes = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"close");
+    response.version() != Version::HTTP_10 && !response.headers().get_all(CONNECTION).iter().any(closes)
+}
+
 /// Our own address of a connection.
 fn address(about: &Extensions) -> Option<SocketAddr> {
     about.get::<HttpInfo>().map(HttpInfo::local_addr)
@@ -105,6 +113,23 @@ fn address(about: &Extensions) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_connection_that_is_over_after_its_answer_is_not_remembered() {
+        let answer = |version: Version, connection: &[&str]| {
+            let mut answer = hyper::http::Response::new("");
+            *answer.version_mut() = version;
+            for value in connection {
+                answer.headers_mut().append(CONNECTION, value.parse().expect("a value"));
+            }
+            is_kept(&Response::from(answer))
+        };
+        assert!(answer(Version::HTTP_11, &[]));
+        assert!(answer(Version::HTTP_11, &["keep-alive"]));
+        assert!(!answer(Version::HTTP_11, &["close"]));
+        assert!(!answer(Version::HTTP_11, &["upgrade", "Close"]));
+        assert!(!answer(Version::HTTP_10, &[]));
+    }
 
     #[test]
     fn only_so_many_connections_are_remembered_the_latest_of_them() {
