@@ -126,7 +126,7 @@ impl Canary {
         match self.state {
             CanaryState::Refused => ShownState::Refused,
             CanaryState::Quarantined => ShownState::Quarantined,
-            CanaryState::Gone if self.deletes.is_empty() && self.repo_id.is_none() => ShownState::Refused,
+            CanaryState::Gone if self.repo_id.is_none() => ShownState::Refused,
             CanaryState::Gone => ShownState::Deleted,
             CanaryState::DelUnknown if acknowledged && !self.absences.is_empty() => ShownState::Deleted,
             _ => ShownState::Unknown,

@@ -154,7 +154,7 @@ pub fn after_restart(canary: &mut Canary, now: Timestamp) -> Option<Event> {
     let event = match canary.state {
         CanaryState::Planned => {
             become_state(canary, CanaryState::Unknown, "the daemon ended before the answer to its creation");
-            canary.given_up_at = Some(now);
+            canary.given_up_at = Some(now.max(canary.planned_at));
             Some("recovered: the creation may have been sent")
         }
         CanaryState::Deleting => {
@@ -257,12 +257,16 @@ pub fn distrusted(canary: &mut Canary) -> Option<Event> {
 }
 
 /// The journal is an old copy: what it says was true, and what happened since it does not know. A deletion may be in
-/// the air that is not in it.
+/// the air that is not in it, also of what was refused or gone then, because it may have landed after all.
 pub fn rewound(canary: &mut Canary, now: Timestamp) -> Option<Event> {
-    if !canary.unfinished() || canary.state == CanaryState::Quarantined {
+    let over = canary.state == CanaryState::Gone && canary.next_at.is_none();
+    if over || canary.state == CanaryState::Quarantined {
         return None;
     }
     canary.deletes.push(DeleteAttempt { at: now, by: Deleter::Probed, outcome: DeleteOutcome::Lost });
+    if canary.state == CanaryState::Gone {
+        return Some(REWOUND);
+    }
     if canary.state == CanaryState::Created {
         become_state(
             canary,
@@ -272,8 +276,10 @@ pub fn rewound(canary: &mut Canary, now: Timestamp) -> Option<Event> {
     }
     canary.absences.clear();
     canary.next_at = Some(now);
-    Some("recovered: a deletion may have been sent since this copy of the journal")
+    Some(REWOUND)
 }
+
+const REWOUND: Event = "recovered: a deletion may have been sent since this copy of the journal";
 
 /// After the answer to the POST, or after it was found that it never left.
 pub fn after_create(canary: &mut Canary, heard: &CreateHeard, now: Timestamp, rules: Rules) -> Event {
@@ -447,8 +453,9 @@ fn settle_attempt(canary: &mut Canary, outcome: DeleteOutcome, now: Timestamp) {
     if let Some(attempt) = canary.deletes.last_mut().filter(|a| a.outcome == DeleteOutcome::Pending) {
         attempt.outcome = outcome;
         if matches!(outcome, DeleteOutcome::Acknowledged | DeleteOutcome::Lost) {
-            // The horizon runs from the moment when nothing more was waited for, not from the decision to send.
-            attempt.at = now;
+            // The horizon runs from the moment when nothing more was waited for, not from the decision to send. It is
+            // never moved back: the clock may be behind now and right again for the next process.
+            attempt.at = attempt.at.max(now);
         }
     }
 }

@@ -176,8 +176,9 @@ fn an_old_copy_of_the_journal_may_not_know_of_a_deletion_in_the_air() {
     for state in CanaryState::ALL {
         let mut canary = standing(*state);
         canary.absences.push(after(10));
+        canary.next_at = Some(after(30));
         let before = canary.clone();
-        let open = before.unfinished() && *state != CanaryState::Quarantined;
+        let open = *state != CanaryState::Quarantined;
         assert_eq!(rewound(&mut canary, after(50)).is_some(), open, "{state}");
         if !open {
             assert_eq!(canary, before, "{state}");
@@ -185,6 +186,13 @@ fn an_old_copy_of_the_journal_may_not_know_of_a_deletion_in_the_air() {
         }
         let lost = DeleteAttempt { at: after(50), by: Deleter::Probed, outcome: DeleteOutcome::Lost };
         assert_eq!(canary.deletes.last(), Some(&lost), "{state}");
+        if *state == CanaryState::Gone {
+            // It is looked at as before, and no more once nothing is owed.
+            assert_eq!(canary, Canary { deletes: canary.deletes.clone(), ..before.clone() });
+            let mut over = Canary { next_at: None, ..before };
+            assert_eq!(rewound(&mut over, after(50)), None);
+            continue;
+        }
         assert_eq!((canary.absences.len(), canary.next_at), (0, Some(after(50))), "{state}");
         let expected = if *state == CanaryState::Created { CanaryState::DelUnknown } else { *state };
         assert_eq!(canary.state, expected);
@@ -199,4 +207,17 @@ fn only_what_a_person_closed_counts_as_closed() {
     let mut canary = standing(CanaryState::Quarantined);
     close(&mut canary);
     assert!(is_closed(&canary));
+}
+
+#[test]
+fn a_restart_under_a_clock_that_is_behind_moves_no_mark_back() {
+    let mut canary = attempted(200, DeleteOutcome::Pending);
+    canary.state = CanaryState::Deleting;
+    assert!(after_restart(&mut canary, after(100)).is_some());
+    let lost = DeleteAttempt { at: after(200), by: Deleter::Probed, outcome: DeleteOutcome::Lost };
+    assert_eq!(canary.deletes, [lost]);
+    let mut canary = standing(CanaryState::Planned);
+    canary.planned_at = after(300);
+    assert!(after_restart(&mut canary, after(100)).is_some());
+    assert_eq!(canary.given_up_at, Some(after(300)));
 }

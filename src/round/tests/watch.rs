@@ -312,7 +312,9 @@ impl Life {
                     }
                     _ => None,
                 };
-                if let Some(seen) = seen {
+                // An old copy of the journal may call refused or gone what was found and deleted since.
+                let outdated = self.ghost.lost && matches!(b.state, CanaryState::Refused | CanaryState::Gone);
+                if let Some(seen) = seen.filter(|seen| !(outdated && *seen == Seen::NotYet)) {
                     watch.coverage.mark(Mark::Seen(seen), b.state);
                     watch.weather.met(b.state, seen);
                     if seen == Seen::Public {
