@@ -167,16 +167,20 @@ impl Engine {
             _ => None,
         };
         // Whoever saw it and has since been seen to see nothing private at all may have lost sight of this one, too,
-        // and so may whoever was not controlled yet, unless the Hub took its deletion.
+        // and so may whoever was not controlled yet or in vain, unless the Hub took its deletion.
         let taken = canary.deletes.iter().any(|delete| delete.outcome == DeleteOutcome::Acknowledged);
-        let lost_sight = |seen: Duration| {
-            !taken && latest.is_none_or(|(control, _, ended)| ended >= seen && !self.sees_others(control))
+        let in_vain = |control: &Control, ended: Duration, seen: Duration| {
+            (ended >= seen || control.result.is_err()) && !self.sees_others(control)
         };
+        let lost_sight =
+            |seen: Duration| !taken && latest.is_none_or(|(control, _, ended)| in_vain(control, ended, seen));
         if seen_at.is_some_and(|at| is_fresh(at, now) && !lost_sight(at)) {
             return true;
         }
         latest.is_some_and(|(control, began, _)| {
+            // Whoever saw nothing but canaries has no witness: it may have gone blind since.
             is_fresh(began, now)
+                && (taken || self.sees_others(control))
                 && control::capable(control, Some(declared), organization, canary.group.as_deref())
         })
     }

@@ -297,7 +297,9 @@ impl Engine {
                 && check.target.to_string() == canary.target
         };
         let checks = self.config.token(&canary.token).map(|token| &token.checks);
-        !self.latched(organization) && checks.is_some_and(|checks| checks.iter().any(asks))
+        // One that was gone may have been found again.
+        let room = self.unresolved(organization) <= UNRESOLVED_MAX;
+        room && !self.latched(organization) && checks.is_some_and(|checks| checks.iter().any(asks))
     }
 
     /// Its POST will never leave.
