@@ -182,6 +182,10 @@ impl Life {
                 if late && !over {
                     self.mark_of(&key, Mark::Landing(Landing::LateCreation));
                 }
+                if late {
+                    // The horizon holds for both together: how late it lands, and how long copies do not show it.
+                    self.hub.catch_up();
+                }
                 self.i6_true_terminal(&key);
             }
             if request.verb == Verb::Delete && answer.status == 200 {

@@ -257,7 +257,11 @@ impl Life {
         let still = |state: &CheckState| {
             (state.conclusive, state.bad_streak, state.good_streak, state.firing, state.firing_since)
         };
+        // What was found between the two was not written down by itself: the store failed, and only the latest is kept.
+        let between =
+            |at: Timestamp| at < new.observed_at && old.conclusive.is_none_or(|(_, then)| at > then);
         let same = still(old) == still(new)
+            || new.conclusive.is_some_and(|(_, at)| between(at))
             || old.latest.conclusive().is_some() && old.observed_at > new.observed_at;
         self.hold(Invariant::ThreeValued, same, || format!("{old:?} -> {new:?}"));
     }
