@@ -74,8 +74,8 @@ impl Engine {
             );
         }
         let moved = |at: Timestamp| Timestamp(at.millis().saturating_add(by));
-        for creation in &mut self.creations {
-            creation.at = moved(creation.at);
+        for at in self.creations.values_mut().flatten() {
+            *at = moved(*at);
         }
         for pause in self.pauses.values_mut() {
             pause.until = moved(pause.until);
@@ -172,8 +172,8 @@ impl Engine {
 
     /// Ends of pauses and times of creations that lie in the future were written by a clock that was ahead.
     pub(super) fn tame_the_future(&mut self, now: Moment) {
-        for creation in &mut self.creations {
-            creation.at = creation.at.min(now.wall);
+        for at in self.creations.values_mut().flatten() {
+            *at = (*at).min(now.wall);
         }
         let rules = self.rules();
         let mut changed = Vec::new();

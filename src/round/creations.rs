@@ -1,5 +1,6 @@
 //! Creations: a canary planned within bounds, its intent durable, its one POST, and what the answer means.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::access::{Access, Check, RepoType, Target, TokenName, UnknownReason};
@@ -8,7 +9,7 @@ use crate::hub::canary;
 use crate::hub::classify::{self, CreateHeard, is_object_id};
 use crate::hub::routes;
 use crate::intent::{Canary, CanaryState};
-use crate::moment::Moment;
+use crate::moment::{Moment, Timestamp};
 use crate::planted::{self, Defect};
 use crate::store::{Creation, Pause, Write};
 
@@ -28,6 +29,15 @@ pub(super) fn latched_off(organization: &str) -> String {
     format!(
         "canaries of '{organization}' are latched off after an accident; see `canaries list`, then `canaries unlatch`"
     )
+}
+
+/// When each owner called for a creation.
+pub(super) fn by_owner(creations: Vec<Creation>) -> BTreeMap<String, Vec<Timestamp>> {
+    let mut calls: BTreeMap<String, Vec<Timestamp>> = BTreeMap::new();
+    for creation in creations {
+        calls.entry(creation.owner).or_default().push(creation.at);
+    }
+    calls
 }
 
 impl Engine {
@@ -181,8 +191,8 @@ impl Engine {
             ));
         }
         let budget = self.config.organization(&check.organization).map_or(0, |o| o.max_creations_per_day);
-        let recent = |creation: &&Creation| by_user(&creation.owner) && now.wall.since(creation.at) < DAY;
-        let used = self.creations.iter().filter(recent).count();
+        let calls = self.creations.iter().filter(|(owner, _)| by_user(owner)).flat_map(|(_, calls)| calls);
+        let used = calls.filter(|at| now.wall.since(**at) < DAY).count();
         (used >= usize::try_from(budget).unwrap_or(usize::MAX)).then(|| {
             format!("its user's creations of 24 hours are used up (max_creations_per_day: {budget})")
         })
@@ -251,8 +261,11 @@ impl Engine {
 
     /// Counts a call against its user's budget, which is one of 24 hours.
     pub(super) fn count_creation(&mut self, creation: Creation, now: Moment) {
-        self.creations.retain(|c| now.wall.since(c.at) < DAY);
-        self.creations.push(creation);
+        self.creations.retain(|_, calls| {
+            calls.retain(|at| now.wall.since(*at) < DAY);
+            !calls.is_empty()
+        });
+        self.creations.entry(creation.owner).or_default().push(creation.at);
     }
 
     pub(super) fn intent_stored(&mut self, id: i64, done: bool, stored_at: Duration, now: Moment) {

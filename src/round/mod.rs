@@ -45,7 +45,7 @@ use crate::moment::{Moment, Timestamp};
 use crate::pace::{Allowance, Pace};
 use crate::report::{CheckResult, Finding, FindingKey, Report};
 use crate::schedule::{Classes, Timetable};
-use crate::store::{Breaker, Creation, Declared, Kept, Past, Pause};
+use crate::store::{Breaker, Declared, Kept, Past, Pause};
 
 pub use effects::{Effect, Event, Grounds, Meter, Mode, Notice};
 
@@ -117,7 +117,8 @@ pub struct Engine {
     creating: BTreeSet<String>,
     trials: BTreeMap<u64, Trial>,
     last_trial: u64,
-    creations: Vec<Creation>,
+    /// When each owner called for a creation in the last 24 hours. It is asked at every turn of every check that waits.
+    creations: BTreeMap<String, Vec<Timestamp>>,
     breakers: BTreeMap<String, Breaker>,
     sweeps: BTreeMap<String, Sweep>,
     /// Something went into quarantine that no finding tells yet.
@@ -211,7 +212,7 @@ impl Engine {
             creating: BTreeSet::new(),
             trials: BTreeMap::new(),
             last_trial: 0,
-            creations: kept.creations,
+            creations: creations::by_owner(kept.creations),
             breakers: kept.breakers.into_iter().map(|b| (b.organization.clone(), b)).collect(),
             pauses: kept.pauses.into_iter().map(|p| (p.owner.clone(), p)).collect(),
             checks: kept.checks.into_iter().map(|state| (state.key.clone(), state)).collect(),
