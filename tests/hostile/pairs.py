@@ -29,6 +29,11 @@ LATE = 0.5                              # a Hub that was later than this in a ro
 # Seconds. Of a round's a canary whose deletion stays ambiguous may take 17.
 ROUND_ENDS_WITHIN = 37 + 4 * TIMEOUT
 RECOVERS_WITHIN = 32 + 4 * TIMEOUT
+# A canary that was looked at, or refused its deletion, twice in vain is looked at again a minute after.
+VISITED_WITHIN = 70 + 4 * TIMEOUT
+# What may change the Hub leaves within two seconds of what it was decided on, or never; then it is told as lost, and the Hub
+# has heard nothing of it. On a machine that does much else that happens, but it must be rare.
+RARE = 0.005
 POOL = {"r": 20, "s": 12, "m": 16, "g": 5, "j": 4, "i": 10, "n": 8}
 
 
@@ -113,7 +118,7 @@ class Pairs:
                        for kind in (pool or POOL)}
         self.pairs, self.pool = pairs, pool or POOL
         self.numbers, self.seats = itertools.count(), []
-        self.violations, self.unjudged, self.rounds = [], 0, 0
+        self.violations, self.unjudged, self.rounds, self.late = [], 0, 0, []
         self.outcomes, self.reasons, self.memory, self.slowest = Counter(), Counter(), [], 0.0
         self.peak = self.files_open = 0
 
@@ -152,6 +157,8 @@ class Pairs:
             if code != 0:
                 self.wrong(f"the daemon ended with {code} after SIGTERM")
             self.violations += self.daemon.complaints()
+        if len(self.late) > RARE * sum(self.outcomes.values()):
+            self.wrong(f"{len(self.late)} creations came too late to be sent: {self.late[:3]}")
         self.violations += [f"on the Hub: {what}" for what in self.hub.violations]
         self.violations += [f"on the Hub: {what}" for seat in self.seats for what in seat.organization.wrong]
 
@@ -250,6 +257,9 @@ class Pairs:
                     must |= decided
                 if pair.behaviour.reach != "call" and role:
                     may |= set(organization.checks)
+                if pair.behaviour.moves and pair.call.moves:
+                    # Until a person has looked into it nothing is asked to be created there, not even on a sentinel.
+                    may |= {key for key in organization.checks if key[1] == "repo.create"}
         calm = seat.state == "well" or (seat.state == "struck" and full)
         for key, r in results.items():
             access, right = r["access"], organization.truth(key)
@@ -263,6 +273,8 @@ class Pairs:
             elif access == UNDETERMINED and key not in must | may and calm and full:
                 if lag > LATE or (BUSY and r["reason"] in ("timeout", "network")):
                     self.unjudged += 1
+                elif key[1] == "repo.create" and r["reason"] == "network" and not self.heard(organization, key, r):
+                    self.late.append(f"{key}: {r['duration_ms']} ms")
                 else:
                     self.wrong(f"{key}: undetermined ({r['reason']}), though nothing that it stands on was struck", pair)
             if access == UNDETERMINED:
@@ -274,6 +286,12 @@ class Pairs:
             else:
                 self.outcomes["untouched"] += 1
         return clean
+
+    def heard(self, organization, key, result):
+        """Whether the Hub heard this creation while its check went on."""
+        kind, until = "dataset" if key[2] == "dataset" else "model", instant(result["observed_at"]) + 0.1
+        since = until - result["duration_ms"] / 1000 - 0.2
+        return any(who == (organization.name, key[0], kind) and since <= when <= until for when, who in self.hub.creations)
 
     def begun_well(self, seat, findings):
         organization = seat.organization
@@ -340,7 +358,8 @@ class Pairs:
         return [(key, r["access"], r["reason"]) for key, r in results.items() if r["access"] != seat.organization.truth(key)]
 
     def convalesce(self, seat, clean, findings, results):
-        organization, late = seat.organization, time.time() - seat.since > RECOVERS_WITHIN
+        organization, within = seat.organization, VISITED_WITHIN if seat.pair and seat.pair.call.moves else RECOVERS_WITHIN
+        late = time.time() - seat.since > within
         kinds = {kind for kind, *_ in findings}
         if seat.state == "leaving":
             told = "canary_left" in kinds or not organization.canaries
@@ -360,7 +379,10 @@ class Pairs:
             seat.pair = seat.strike = None
             seat.become("well")
         elif late:
-            self.wrong(f"not as before after {RECOVERS_WITHIN} s: {ill or ''} canaries {list(organization.canaries)[:2]} "
+            # What the Hub refused to delete is left and told; after some looks the next one is minutes away.
+            refused = seat.pair and seat.pair.behaviour.family == "4xx" and seat.pair.call.name.startswith("delete")
+            if not (refused and organization.canaries and ill == {"canary_left"}):
+                self.wrong(f"not as before after {within} s: {ill or ''} canaries {list(organization.canaries)[:2]} "
                        f"{self.open_questions(seat, results)[:3]}", seat.pair)
             self.seats.remove(seat)
             self.seat(organization.kind)

@@ -121,7 +121,8 @@ def behaviours(long):
         test = g.test
         print(f"  organizations {g.kinds}: slowest struck connection {test.slowest:.1f} s; memory {test.memory[:1]} KiB after the "
               f"first round, {test.memory[-1:]} after the last, {test.peak} at most, with at most {g.hub.peak} connections; "
-              f"{test.unjudged} answers not judged, because the Hub was late or the machine busy")
+              f"{test.unjudged} answers not judged, because the Hub was late or the machine busy; {len(test.late)} creations came "
+              "too late to be sent")
     print(f"  {whole.run} behaviours in every call at once")
     done = sum(pair.run for pair in pairs)
     return (done + whole.run, len(pairs) + whole.planned), [v for g in groups for v in g.test.violations] + whole.violations

@@ -15,7 +15,7 @@ import struct
 import threading
 import time
 import urllib.parse
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
 from world import PROBES, Asked
@@ -182,6 +182,7 @@ class Hub:
         self.violations, self.spans, self.calls = [], [], Counter()
         self.open, self.peak, self.requests, self.lag = 0, 0, 0, 0.0
         self.answered = self.swallowed = 0
+        self.creations = deque(maxlen=10_000)   # (when, (organization, token, type)), as they were heard
         self.whole = None               # what is done to every connection, instead of listening to it
         self.links, self.ssl = set(), ssl
 
@@ -296,6 +297,8 @@ class Hub:
         if headers.get("accept-encoding") != "identity" or headers.get("host") != self.host:
             self.wrong(f"{method} {target}: odd headers {headers.get('accept-encoding')} {headers.get('host')}")
         self.calls[organization.kind, reply.call] += 1
+        if target == "/api/repos/create" and role:
+            self.creations.append((time.time(), (organization.name, organization.tokens[role], asked.body.get("type", "model"))))
         strike = self.strikes.get(organization.name)
         if (strike is None or not strike.meets(reply.call) or reply.shape in strike.behaviour.never
                 or len(strike.hits) >= strike.times):
