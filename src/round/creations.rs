@@ -40,6 +40,13 @@ pub(super) fn by_owner(creations: Vec<Creation>) -> BTreeMap<String, Vec<Timesta
     calls
 }
 
+/// Whether this canary answers this check of its token.
+pub(super) fn asks_for(check: &Check, canary: &Canary) -> bool {
+    check.creates()
+        && check.organization == canary.repo.namespace
+        && check.target.to_string() == canary.target
+}
+
 impl Engine {
     /// Plans a canary for this check, or says why it must wait or cannot be.
     pub(super) fn begin_create(
@@ -304,15 +311,10 @@ impl Engine {
     pub(super) fn may_still_create(&self, id: i64) -> bool {
         let Some(canary) = self.canaries.get(&id).map(|live| &live.canary) else { return false };
         let organization = &canary.repo.namespace;
-        let asks = |check: &Check| {
-            check.creates()
-                && check.organization == *organization
-                && check.target.to_string() == canary.target
-        };
-        let checks = self.config.token(&canary.token).map(|token| &token.checks);
+        let mut checks = self.config.token(&canary.token).into_iter().flat_map(|token| &token.checks);
         // One that was gone may have been found again.
         let room = self.unresolved(organization) <= UNRESOLVED_MAX;
-        room && !self.latched(organization) && checks.is_some_and(|checks| checks.iter().any(asks))
+        room && !self.latched(organization) && checks.any(|check| asks_for(check, canary))
     }
 
     /// Its POST will never leave.

@@ -20,6 +20,7 @@ use crate::store::{FINDINGS_STAY, LastAnswer, Write};
 
 use super::canaries::Live;
 use super::checks::{CheckJob, creation_access};
+use super::creations::asks_for;
 use super::{Effect, Engine, Meter, declared, ignores, sentences};
 
 /// Findings that ended, kept in memory at most.
@@ -83,16 +84,9 @@ impl Engine {
     /// A canary was found after its check had been told "unknown", or after a restart: the Hub did grant it.
     pub(super) fn record_late_grant(&mut self, id: i64, now: Moment) {
         let Some(canary) = self.canaries.get(&id).map(|live| live.canary.clone()) else { return };
-        let asked = |check: &&Check| {
-            check.creates()
-                && check.organization == canary.repo.namespace
-                && check.target.to_string() == canary.target
-        };
         let config = self.config.clone();
-        let Some(check) = config.token(&canary.token).and_then(|token| token.checks.iter().find(asked))
-        else {
-            return;
-        };
+        let mut checks = config.token(&canary.token).into_iter().flat_map(|token| &token.checks);
+        let Some(check) = checks.find(|check| asks_for(check, &canary)) else { return };
         self.record_answer(check, Access::Allowed, now);
         self.record_prediction(check, Access::Allowed, now);
         if let Some(result) = self.latest.get_mut(&check.key()) {
