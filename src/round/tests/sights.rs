@@ -127,7 +127,7 @@ fn who_takes_its_name_while_it_is_looked_at_loses_nothing() {
 #[test]
 fn whoever_goes_blind_while_it_is_controlled_proves_no_absence() {
     // A start looks at what is open beside the control; when which answer comes differs by the seed.
-    for seed in 0..30 {
+    for (seed, fails) in (0..30).flat_map(|seed| [(seed, false), (seed, true)]) {
         let text = PLAIN.replace("in_flight_horizon: 60s", "in_flight_horizon: 1s");
         let mut life = world(configured(&text), SERVE, seed);
         life.hub.holders.insert(TokenName::new("open"), holder("bob", true, false, false));
@@ -135,13 +135,19 @@ fn whoever_goes_blind_while_it_is_controlled_proves_no_absence() {
         life.tell(Event::Due(Classes::ALL));
         until(&mut life, |life| life.journal.values().any(|c| c.repo_id.is_some()));
         life.restart();
+        // Nor does a control that came to nothing prove that it can see.
+        life.fate = Box::new(move |request, _| match request.route {
+            "/api/organizations/{name}/overview" if fails => Fate::Error,
+            _ => Fate::Fine,
+        });
         let key = life.hub.left()[0].clone();
         until(&mut life, |life| life.deletes.contains_key(&key));
         life.hub.holders.insert(TokenName::new("janitor"), holder("alice", false, false, false));
         let soon = life.now + S(90);
         life.run_until(soon, 5000);
         let canary = life.journal.values().find(|c| c.repo.to_string() == key.1).expect("its intent");
-        assert!(life.hub.repos.contains_key(&key) && canary.state != CanaryState::Gone, "{seed}: it lives");
+        let lives = life.hub.repos.contains_key(&key);
+        assert!(lives && canary.state != CanaryState::Gone, "{seed}, its control fails: {fails}: it lives");
     }
 }
 
