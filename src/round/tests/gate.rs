@@ -46,7 +46,11 @@ fn canary() -> Canary {
 
 /// An engine that has this one canary, and a request of it in the air.
 fn engine(job: Job) -> Engine {
-    let kept = Kept { canaries: vec![canary()], ..nothing_kept() };
+    engine_with(vec![canary()], job)
+}
+
+fn engine_with(canaries: Vec<Canary>, job: Job) -> Engine {
+    let kept = Kept { canaries, ..nothing_kept() };
     let dice = Box::new(|| [7; crate::hub::names::NONCE_BYTES]);
     let mode = Mode { read_only: false, one_shot: false };
     let mut engine = Engine::new(configured(PLAIN), mode, Signer::new(&[7; 32]), dice, kept, NOW);
@@ -211,4 +215,13 @@ fn a_creation_on_a_sentinel_leaves_only_while_nothing_is_latched() {
     engine.breakers.clear();
     engine.trials.clear();
     assert!(!leaves(engine), "of no trial");
+}
+
+#[test]
+fn no_creation_leaves_where_what_was_gone_is_found_again_and_the_bound_is_full() {
+    for (others, may) in [(0, true), (2, true), (3, false)] {
+        let there = (1..=1 + others).map(|id| Canary { id, ..canary() }).collect();
+        let engine = engine_with(there, Job::Create(1));
+        assert_eq!(engine.may_still_create(1), may, "{others} others");
+    }
 }
