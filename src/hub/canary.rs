@@ -33,6 +33,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(300);
 const BLIND_PATIENCE: Duration = Duration::from_secs(24 * 3600);
 /// Absence of a creation that nobody answered counts from so late on, however short the horizon.
 const LEAST_WAIT: Duration = Duration::from_secs(10);
+/// From the commit of an intent, or from the look that proved identity, to the request that stands on it.
+pub const SEND_WITHIN: Duration = Duration::from_secs(2);
 /// Checks of what is already proven gone: an hour, a day and a week after.
 const RECHECKS: [Duration; 3] =
     [Duration::from_secs(3600), Duration::from_secs(24 * 3600), Duration::from_secs(7 * 24 * 3600)];
@@ -148,17 +150,24 @@ fn next_look(canary: &Canary, now: Timestamp, rules: Rules) -> Timestamp {
     [Some(settled), proof].into_iter().flatten().filter(|at| *at > now).fold(now + pause, Timestamp::min)
 }
 
+/// When a request has left at the latest that was decided at this moment by a process which is no more. By a clock that
+/// is behind, all that is known is how long it could wait to leave.
+fn left_by(decided: Timestamp, now: Timestamp) -> Timestamp {
+    if now < decided { decided + SEND_WITHIN } else { now }
+}
+
 /// After a restart: a name that was planned is never POSTed again, an attempt without an answer is lost, and
 /// everything that is unfinished is looked at now, whatever its timetable says.
 pub fn after_restart(canary: &mut Canary, now: Timestamp) -> Option<Event> {
     let event = match canary.state {
         CanaryState::Planned => {
             become_state(canary, CanaryState::Unknown, "the daemon ended before the answer to its creation");
-            canary.given_up_at = Some(now.max(canary.planned_at));
+            canary.given_up_at = Some(left_by(canary.planned_at, now));
             Some("recovered: the creation may have been sent")
         }
         CanaryState::Deleting => {
-            settle_attempt(canary, DeleteOutcome::Lost, now);
+            let decided = canary.deletes.last().map_or(now, |attempt| attempt.at);
+            settle_attempt(canary, DeleteOutcome::Lost, left_by(decided, now));
             become_state(
                 canary,
                 CanaryState::DelUnknown,
@@ -245,10 +254,15 @@ pub fn horizon_waited(canary: &mut Canary, now: Timestamp, rules: Rules) -> Opti
 }
 
 /// The journal was changed by somebody else: what it says of this canary proves nothing, so that nothing is deleted by
-/// it.
+/// it, be it unfinished or only looked at once more.
 pub fn distrusted(canary: &mut Canary) -> Option<Event> {
-    let open = canary.unfinished() && canary.state != CanaryState::Quarantined;
-    open.then(|| {
+    let looked_at = match canary.state {
+        CanaryState::Quarantined => false,
+        // One that was seen is deleted no more, whatever is found.
+        CanaryState::Gone => canary.next_at.is_some() && canary.repo_id.is_none(),
+        _ => true,
+    };
+    looked_at.then(|| {
         quarantine(
             canary,
             "the journal was changed by somebody else; look at it, delete it by hand and close it",
