@@ -38,7 +38,7 @@ use crate::access::{CheckKey, RepoName, RepoType, TokenName};
 use crate::alert::{CheckState, Patience};
 use crate::config::Config;
 use crate::exchange::{Credential, Exchange, Request};
-use crate::hub::canary::{self, Rules};
+use crate::hub::canary::{self, Rules, SEND_WITHIN};
 use crate::hub::names::{NONCE_BYTES, Signer};
 use crate::intent::Canary;
 use crate::moment::{Moment, Timestamp};
@@ -168,9 +168,6 @@ pub struct Engine {
     /// The check whose grounds are wanted at the end of the round.
     explaining: Option<CheckKey>,
 }
-
-/// From the commit of an intent, or from the look that proved identity, to the request that stands on it.
-const SEND_WITHIN: Duration = Duration::from_secs(2);
 
 impl Engine {
     /// Goes on where the journal stopped. Canaries that are unfinished are looked at before the first round.

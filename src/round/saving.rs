@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::access::{CheckKey, TokenName, UnknownReason};
+use crate::intent::Canary;
 use crate::moment::Moment;
 use crate::report::FindingKey;
 use crate::store::{self, Write};
@@ -192,6 +193,20 @@ impl Engine {
         self.ops.insert(self.last_op, Op::Rest(batch.clone()));
         self.saving = true;
         self.out.push(Effect::Store { op: self.last_op, batch });
+    }
+
+    /// Canaries as they are on their way to the store, the latest version of each.
+    pub(super) fn unstored(&self) -> Vec<Canary> {
+        let on_their_way = self.ops.values().filter_map(|op| match op {
+            Op::Rest(batch) => Some(batch),
+            Op::Intent(_) | Op::Trial(_) | Op::Attempt(..) => None,
+        });
+        let writes = self.unsaved.failed.values().chain(on_their_way).flatten().chain(&self.unsaved.new);
+        let canaries = writes.filter_map(|write| match write {
+            Write::Canary { canary, .. } => Some((canary.id, canary.clone())),
+            _ => None,
+        });
+        canaries.collect::<BTreeMap<i64, Canary>>().into_values().collect()
     }
 
     pub(super) fn stored(&mut self, op: u64, done: bool, at: Duration, now: Moment) {

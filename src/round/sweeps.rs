@@ -42,7 +42,8 @@ pub type Name = (RepoType, RepoName);
 pub(super) struct Sweep {
     walk: Option<Box<SweepWalk>>,
     /// Hits whose journal is being asked for.
-    looked_up: Option<Swept>,
+    /// What was found, while the journal is asked for the names; with what is on its way there.
+    looked_up: Option<(Swept, Vec<Canary>)>,
     /// When it is to be swept next; `None` before the first.
     next_at: Option<Duration>,
     /// Nothing is created before a sweep has been read to its end.
@@ -278,30 +279,36 @@ impl Engine {
             return self.ask(Job::Sweep(organization.to_owned()), request, None);
         }
         let swept = walk.finish();
-        let live: BTreeSet<Name> =
-            self.canaries.values().map(|live| (live.canary.kind, live.canary.repo.clone())).collect();
+        let unstored = self.unstored();
+        let known = self.canaries.values().map(|live| &live.canary).chain(&unstored);
+        let known: BTreeSet<Name> = known.map(|canary| (canary.kind, canary.repo.clone())).collect();
         let names: Vec<Name> = swept
             .hits
             .iter()
             .map(|hit| (hit.kind, hit.repo.clone()))
-            .filter(|name| self.signer.is_ours(&name.1, name.0) && !live.contains(name))
+            .filter(|name| self.signer.is_ours(&name.1, name.0) && !known.contains(name))
             .collect();
         if names.is_empty() {
-            return self.end_sweep(organization, swept, &[], now);
+            return self.end_sweep(organization, swept, &unstored, now);
         }
         if let Some(sweep) = self.sweeps.get_mut(organization) {
-            sweep.looked_up = Some(swept);
+            sweep.looked_up = Some((swept, unstored));
         }
         self.out.push(Effect::Recall { organization: organization.to_owned(), names });
     }
 
     /// What the journal has under the names of a sweep; `None` if it could not be read.
     pub(super) fn recalled(&mut self, organization: &str, found: Option<Vec<Canary>>, now: Moment) {
-        let Some(swept) = self.sweeps.get_mut(organization).and_then(|sweep| sweep.looked_up.take()) else {
+        let Some((swept, unstored)) =
+            self.sweeps.get_mut(organization).and_then(|sweep| sweep.looked_up.take())
+        else {
             return;
         };
         match found {
-            Some(found) => self.end_sweep(organization, swept, &found, now),
+            Some(mut found) => {
+                found.extend(unstored);
+                self.end_sweep(organization, swept, &found, now);
+            }
             None => self.sweep_failed(organization, now),
         }
     }
