@@ -59,6 +59,7 @@ impl Life {
             }
         };
         if bad {
+            self.ghost.unwritten = true;
             self.fault();
         }
         self.later(after, Pending::Stored { op, batch, written, done: !bad, asked });
@@ -80,6 +81,9 @@ impl Life {
                 }
             }
             self.write(batch);
+        }
+        if written && current && self.ghost.set_after.is_some_and(|before| op > before) {
+            self.ghost.set_after = None;
         }
         self.tell(Event::Stored { op, done: done && current, at: asked });
     }

@@ -8,7 +8,7 @@ use crate::round::Event;
 use crate::round::gate::{Bound, may_leave};
 use crate::secret::SecretFault;
 
-use super::hub::{described, named, refused, said};
+use super::hub::{Key, described, named, refused, said};
 use super::life::{Dice, Life, Pending, S, TIMEOUT};
 use super::watch::{Landing, Mark};
 
@@ -237,14 +237,15 @@ impl Life {
                 Err(failure) => failure.unsent(),
             };
             self.left.get_mut(&key).and_then(|left| left.last_mut()).expect("it left").over = over;
+            self.note_perjury(&key, &outcome);
         }
         if let (Some(key), Ok(answer)) = (described(&request), &outcome)
             && answer.status == 200
             && request.credential != Credential::Anonymous
         {
             let body: serde_json::Value = serde_json::from_str(&answer.body).unwrap_or_default();
-            if let Some(id) = body["_id"].as_str() {
-                self.identity.insert(key, (self.now, id.to_owned()));
+            if let Some(id) = body["_id"].as_str().filter(|_| body["id"] == key.1) {
+                self.identity.insert((self.number(), key), (self.now, id.to_owned()));
             }
         }
         self.note_told(&request, &outcome);
@@ -252,6 +253,15 @@ impl Life {
         let sent_at = self.wall() - elapsed;
         let exchange = Box::new(Exchange { request, sent_at, elapsed, outcome });
         self.tell(Event::Heard { flight, exchange });
+    }
+
+    /// The Hub says of a deletion that it is done.
+    fn note_perjury(&mut self, key: &Key, outcome: &Result<Answer, Failure>) {
+        let odd = |answer: &Answer| answer.status == 200 && STRANGE.contains(&answer.body.as_str());
+        let there = self.hub.repos.values().any(|repo| repo.ours && repo.origin == *key && !repo.restored);
+        if outcome.as_ref().is_ok_and(odd) && there {
+            self.ghost.intents.entry(key.clone()).or_default().perjured = true;
+        }
     }
 
     pub fn tell_keys(&mut self) {

@@ -177,7 +177,7 @@ impl Life {
         let user = self.hub.holder(&request.credential).expect("a holder").user;
         let beside = self.posting.iter().any(|(at, other)| *at != (number, flight) && *other == user);
         self.hold(Invariant::Bounded, !beside, || format!("two creations of {user} at once"));
-        if self.ghost.lost || self.ghost.clock_set && self.restarts > 0 {
+        if self.ghost.lost || self.ghost.clock_set && number > 1 {
             // What a lost journal had counted nobody can know, nor, after a start, how often the clock was set before.
             return;
         }
@@ -223,7 +223,8 @@ impl Life {
             return self.check_post(flight, request, bound);
         }
         let key = named(request);
-        let seen = self.identity.get(&key).map(|(seen, _)| self.now.saturating_sub(*seen));
+        let seen = self.identity.get(&(self.number(), key.clone()));
+        let seen = seen.map(|(seen, _)| self.now.saturating_sub(*seen));
         self.hold(Invariant::Guarded, seen.is_some_and(|age| age <= S(2)), || {
             format!("the sentinel was seen {seen:?} ago")
         });
@@ -258,7 +259,7 @@ impl Life {
                 && c.deletes.last().is_some_and(|d| d.outcome == DeleteOutcome::Pending)
         });
         self.hold(Invariant::Guarded, pending, || format!("its attempt is not durable: {durable:?}"));
-        let seen = self.identity.get(key).cloned();
+        let seen = self.identity.get(&(self.number(), key.clone())).cloned();
         let age = seen.as_ref().map(|(at, _)| self.age(flight, *at));
         self.hold(Invariant::Guarded, age.is_some_and(|age| age <= S(2)), || {
             format!("the look at {} is {age:?} old", key.1)
@@ -270,8 +271,10 @@ impl Life {
         let sent = self.left.get(key);
         let open = sent.is_some_and(|left| left.iter().any(|d| !d.over && self.now < d.at + horizon));
         let flying = self.flying(key, crate::exchange::Verb::Delete);
-        // An old copy that nothing tells from the latest remembers no later attempt.
-        let (open, flying) = (open && !self.ghost.fooled, flying && !self.ghost.fooled);
+        // An old copy that nothing tells from the latest remembers no later attempt, and whoever begins after the clock
+        // was set, which nobody could write down, takes an attempt for older than it is.
+        let fooled = self.ghost.fooled || self.ghost.set_unnoticed;
+        let (open, flying) = (open && !fooled, flying && !fooled);
         self.hold(Invariant::Guarded, !open && !flying, || {
             format!("a second DELETE of {} within the horizon", key.1)
         });
@@ -288,8 +291,8 @@ impl Life {
     /// What is called gone is not there under any name, and nothing that was sent can bring it back.
     pub fn i6_true_terminal(&mut self, key: &Key) {
         let intent = self.ghost.intents.get(key);
-        // What a person closed is the person's; what the Hub says that it refused is the Hub's word.
-        let closed = intent.is_some_and(|intent| intent.closed || intent.refused);
+        // What a person closed is the person's; what the Hub says that it refused, or deleted, is the Hub's word.
+        let closed = intent.is_some_and(|intent| intent.closed || intent.refused || intent.perjured);
         if closed || self.row(key).is_none_or(|row| row.state != CanaryState::Gone) {
             return;
         }
@@ -367,7 +370,9 @@ impl Life {
                 _ => false,
             })
         };
-        let closed = |key: &Key| self.ghost.intents.get(key).is_some_and(|intent| intent.closed);
+        // What a person closed is the person's; what the Hub says that it deleted, and nobody can see, is the Hub's word.
+        let closed =
+            |key: &Key| self.ghost.intents.get(key).is_some_and(|intent| intent.closed || intent.perjured);
         // Who was told once knows it still when the journal forgets it in a way that nothing can notice.
         let known =
             |key: &Key| self.ghost.fooled && self.ghost.intents.get(key).is_some_and(|intent| intent.told);

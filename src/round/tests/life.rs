@@ -170,7 +170,7 @@ pub struct Life {
     pub left: BTreeMap<Key, Vec<Left>>,
     pub deleting: BTreeMap<(u64, u64), Key>,
     /// When each repository was last described to us, and with which id.
-    pub identity: BTreeMap<Key, (Duration, String)>,
+    pub identity: BTreeMap<(u64, Key), (Duration, String)>,
     pub ghost: Ghost,
     pub held: Held,
     pub watch: Option<Box<Watch>>,
@@ -298,11 +298,18 @@ impl Life {
         self.tell(Event::Wake);
     }
 
+    /// Somebody sets the clock to be wrong by so much.
+    pub fn set_clock(&mut self, by: i64) {
+        self.set_by = by;
+        self.ghost.set_after = self.engine().map(|engine| engine.last_op);
+    }
+
     /// The process dies. What flies may still land; of what is being written a beginning may be durable.
     pub fn crash(&mut self) {
         let Some(process) = self.process.take() else { return };
         let (number, epoch) = (process.number, process.epoch);
         drop(process);
+        self.ghost.set_unnoticed |= self.ghost.set_after.take().is_some();
         let mut written = true;
         let mut old: Vec<(Duration, u64)> =
             self.queue.iter().filter(|(_, (of, _))| *of == number).map(|(at, _)| *at).collect();

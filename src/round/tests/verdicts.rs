@@ -28,6 +28,8 @@ pub struct Intent {
     pub closed: bool,
     /// People were told that it is left.
     pub told: bool,
+    /// The Hub said that it deleted it, and did not.
+    pub perjured: bool,
 }
 
 /// What nobody in the daemon knows.
@@ -50,6 +52,12 @@ pub struct Ghost {
     pub let_out: BTreeMap<(u64, u64), (Duration, Duration)>,
     /// The daemon's clock was set in this life.
     pub clock_set: bool,
+    /// The clock was set, and nothing was written after this batch.
+    pub set_after: Option<u64>,
+    /// The process died before it could write that the clock was set: the next one cannot know (README).
+    pub set_unnoticed: bool,
+    /// A batch was not written in this life.
+    pub unwritten: bool,
     /// Usable answers since the last round ended.
     pub usable: u32,
     /// Of each check: whether it fires, and good answers since.
@@ -259,7 +267,7 @@ impl Life {
         };
         // What was found between the two was not written down by itself: the store failed, and only the latest is kept.
         let between =
-            |at: Timestamp| at < new.observed_at && old.conclusive.is_none_or(|(_, then)| at > then);
+            |at: Timestamp| at != new.observed_at && old.conclusive.is_none_or(|(_, then)| at != then);
         let same = still(old) == still(new)
             || new.conclusive.is_some_and(|(_, at)| between(at))
             || old.latest.conclusive().is_some() && old.observed_at > new.observed_at;
@@ -279,6 +287,8 @@ impl Life {
             _ => None,
         };
         let good = match as_hoped {
+            // What was found while the store failed was not written down one by one.
+            Some(true) if !again && self.ghost.unwritten => new.good_streak.max(good + 1),
             Some(true) if !again => good + 1,
             Some(false) => 0,
             _ => good,

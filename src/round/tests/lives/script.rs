@@ -100,7 +100,7 @@ fn pass(life: &mut Life) {
         life.hub.tells_time = Some(0);
     }
     if set_right {
-        life.set_by = 0;
+        life.set_clock(0);
         life.trace(|| "the clock is set right".to_owned());
         life.tell(Event::Wake);
     }

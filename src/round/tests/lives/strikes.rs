@@ -286,7 +286,7 @@ impl Life {
         self.befalls(what);
         self.ghost.clock_set = true;
         let before = self.alarms();
-        self.set_by += by;
+        self.set_clock(self.set_by + by);
         self.tell(Event::Wake);
         if self.process.is_some() {
             self.a12_time_safe(&before);
