@@ -8,6 +8,7 @@ somebody else's.
 
 import argparse
 import concurrent.futures
+import contextlib
 import json
 import shutil
 import signal
@@ -229,9 +230,11 @@ class Test:
         """An audit in peace, and the log as it was in the middle of it."""
         process, log, size = case.home.start("audit"), case.home.store_dir / "state.db-wal", 0
         while process.poll() is None:
-            if log.exists() and log.stat().st_size > size:
-                size = log.stat().st_size
-                shutil.copyfile(log, self.folder / case.org / "log-of-before")
+            with contextlib.suppress(FileNotFoundError):    # not there yet, or no more: its end takes it away
+                now = log.read_bytes()
+                if len(now) > size:
+                    size = len(now)
+                    (self.folder / case.org / "log-of-before").write_bytes(now)
             time.sleep(0.02)
         process.communicate()
         if not size:
