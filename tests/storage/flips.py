@@ -334,7 +334,8 @@ class Test:
             flip.outcome = "told"
         else:
             flip.outcome = "silent"
-            flip.notes.append(f"SILENT LOSS: {len(left)} canaries stand ({left[0]}, …) and nothing is said; exit {done.code}")
+            flip.notes.append(f"SILENT LOSS: {len(left)} canaries stand ({left[0]}, …) and nothing is said; exit {done.code}: "
+                              f"{(done.out + done.err)[-600:]!r}")
 
     def run(self):
         base = Base(self.folder / "base")
