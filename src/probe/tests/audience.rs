@@ -205,14 +205,22 @@ fn judge_address(tally: &mut Tally, prober: &Prober, text: &str, right: bool) {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the long form of the leak suite asks for more; a test has no start"
+)]
+fn pairs() -> usize {
+    let asked = std::env::var("SCOPEWATCH_TEST_PAIRS").ok();
+    asked.map_or(PAIRS, |text| text.parse().expect("a number of pairs"))
+}
+
 #[test]
 fn a_token_is_sent_exactly_where_the_origin_is_its_own() {
     let mut dice = Dice(0x5C0F_EA7C_4B1D_2026);
     let probers: Vec<Prober> =
         ENDPOINTS.iter().map(|(scheme, host, port, _)| prober(&format!("{scheme}://{host}{port}"))).collect();
     let mut tally = Tally::default();
-    let asked = std::env::var("SCOPEWATCH_TEST_PAIRS").ok();
-    let pairs = asked.map_or(PAIRS, |text| text.parse().expect("a number of pairs"));
+    let pairs = pairs();
     for pair in 0..pairs {
         let at = dice.below(ENDPOINTS.len());
         let secret = dice.secret();
