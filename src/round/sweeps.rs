@@ -41,7 +41,6 @@ pub type Name = (RepoType, RepoName);
 #[derive(Debug, Default)]
 pub(super) struct Sweep {
     walk: Option<Box<SweepWalk>>,
-    /// Hits whose journal is being asked for.
     /// What was found, while the journal is asked for the names; with what is on its way there.
     looked_up: Option<(Swept, Vec<Canary>)>,
     /// When it is to be swept next; `None` before the first.

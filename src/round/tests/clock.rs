@@ -1,12 +1,14 @@
 //! Clocks that jump or are wrong: no horizon ends early, no budget is freed, nothing fires and nothing is created.
 
+use std::time::Duration;
+
 use crate::access::UnknownReason;
 use crate::exchange::Verb;
 use crate::intent::CanaryState;
 use crate::report::FindingKind;
 use crate::round::Event;
 use crate::schedule::Classes;
-use crate::store::Write;
+use crate::store::{Creation, Write};
 
 use super::life::{Fate, Life, Pending, S, configured};
 use super::stories::{AUDIT, PLAIN, SERVE, audit, only, result, serve_for, until, world};
@@ -173,4 +175,16 @@ fn what_was_decided_before_the_machine_slept_or_the_clock_was_set_does_not_leave
             life.check_cleaned_up();
         }
     }
+}
+
+#[test]
+fn a_clock_that_is_set_right_makes_no_creation_of_before_older() {
+    let mut life = world(configured(PLAIN), SERVE, 1);
+    let at = life.time() - Duration::from_secs(3600);
+    life.kept.creations.push(Creation { owner: "bob".to_owned(), at });
+    life.set_clock(YEAR);
+    life.start();
+    life.set_clock(0);
+    life.tell(Event::Wake);
+    assert_eq!(life.engine().expect("it serves").creations["bob"], [at]);
 }
