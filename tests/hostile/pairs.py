@@ -279,7 +279,7 @@ class Pairs:
                     self.wrong(f"{key}: undetermined ({r['reason']}), though nothing that it stands on was struck", pair)
             if access == UNDETERMINED:
                 self.reasons[r["reason"]] += 1
-            if key in must:
+            if key in must and full:
                 self.outcomes["undetermined" if access == UNDETERMINED else "wrong"] += 1
             elif key in may:
                 self.outcomes["either: " + ("undetermined" if access == UNDETERMINED else "right")] += 1

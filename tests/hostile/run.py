@@ -119,7 +119,8 @@ def behaviours(long):
     print("  undetermined because: " + ", ".join(f"{number} {reason}" for reason, number in reasons.most_common()))
     for g in groups:
         test = g.test
-        print(f"  organizations {g.kinds}: slowest struck connection {test.slowest:.1f} s; memory {test.memory[:1]} KiB after the "
+        print(f"  organizations {g.kinds}: slowest struck connection {test.slowest:.1f} s, first asked on one {g.hub.rested:.1f} s "
+              f"after it was made at the latest; memory {test.memory[:1]} KiB after the "
               f"first round, {test.memory[-1:]} after the last, {test.peak} at most, with at most {g.hub.peak} connections; "
               f"{test.unjudged} answers not judged, because the Hub was late or the machine busy; {len(test.late)} creations came "
               "too late to be sent")

@@ -78,7 +78,7 @@ class Link(asyncio.Protocol):
         self.sent = 0
 
     def connection_made(self, transport):
-        self.transport, self.begun = transport, time.monotonic()
+        self.transport, self.made, self.begun = transport, time.monotonic(), None
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.gone_event, self.room = asyncio.Event(), asyncio.Event()
         self.room.set()
@@ -99,8 +99,11 @@ class Link(asyncio.Protocol):
         self.room.set()
 
     def data_received(self, data):
-        if self.used and not self.buffer:
+        if not self.buffer:
+            # Not when the connection was made: a client that meanwhile got another one keeps this for later.
             self.begun = time.monotonic()
+            if not self.used:
+                self.hub.rested = max(self.hub.rested, self.begun - self.made)
         self.buffer += data
         if self.busy:
             if self.task is None:
@@ -182,6 +185,7 @@ class Hub:
         self.violations, self.spans, self.calls = [], [], Counter()
         self.open, self.peak, self.requests, self.lag = 0, 0, 0, 0.0
         self.answered = self.swallowed = 0
+        self.rested = 0.0               # seconds from a connection to its first request, at most
         self.creations = deque(maxlen=10_000)   # (when, (organization, token, type)), as they were heard
         self.whole = None               # what is done to every connection, instead of listening to it
         self.links, self.ssl = set(), ssl
