@@ -4,9 +4,15 @@
 //! row; neither ends but by `resolve_after` conclusive good answers in a row. An undetermined answer changes
 //! nothing but the age of the last conclusive one. Pure: state in, state out.
 
+pub mod desk;
+pub mod message;
+pub mod outbox;
+pub mod teller;
+
 use crate::access::{Access, CheckKey, Expected, Verdict};
 use crate::compare::compare;
 use crate::moment::Timestamp;
+use crate::planted::{self, Defect};
 
 /// What is remembered of one check. Its settings are not part of it, so that editing them changes no history.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,14 +81,15 @@ impl CheckState {
         let mut state = before.cloned().unwrap_or_else(|| CheckState::fresh(key.clone(), found, now));
         state.latest = found;
         state.observed_at = now;
-        let Some(allowed) = found.conclusive() else { return state };
-        let verdict = compare(expected, found);
+        let Some(allowed) = found.conclusive().or(unsure_is_fine(expected)) else { return state };
+        let verdict = if found.conclusive().is_some() { compare(expected, found) } else { Verdict::Ok };
         let turned = state.conclusive.is_some_and(|(before, _)| before != allowed);
         state.conclusive = Some((allowed, now));
         if verdict == Verdict::Ok {
             state.good_streak = state.good_streak.saturating_add(1);
             state.bad_streak = 0;
-            if state.firing.is_some() && state.good_streak >= patience.resolve_after {
+            let enough = state.good_streak >= patience.resolve_after;
+            if state.firing.is_some() && (enough || planted::is(Defect::ResolveOnFirst)) {
                 state.firing = None;
                 state.firing_since = None;
             }
@@ -96,6 +103,11 @@ impl CheckState {
         }
         state
     }
+}
+
+/// What an answer that came to nothing counts as: nothing, but for the planted defect.
+fn unsure_is_fine(expected: Expected) -> Option<bool> {
+    planted::is(Defect::InconclusiveIsOk).then_some(expected == Expected::Allowed)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::access::words;
 
 words! {
     /// What may be wrong on purpose. The first twelve are the weakenings under which the model of the canary
-    /// protocol was shown to break.
+    /// protocol was shown to break, the next seven those of the model of alerts.
     Defect {
         PostFirst = "POST before journal",
         LossyJournal = "journal not durable",
@@ -22,7 +22,19 @@ words! {
         AdoptTaken = "409 adopted, guessable name",
         NotFoundIsGone = "404 to DELETE taken as gone",
         NoSweeper = "journal loses intent, no sweeper",
+        MemoryQueue = "alert queued in memory, no outbox",
+        AckBeforeSend = "marked sent before the ack",
+        NoResend = "no periodic resend",
+        InconclusiveIsOk = "inconclusive counts as OK",
+        ResolveOnFirst = "resolve on first OK",
+        RestartForgets = "restart forgets firing",
+        ShortEndsAt = "endsAt shorter than our downtime",
     }
+}
+
+impl Defect {
+    /// Those of the model of the canary protocol, and those of the model of alerts.
+    pub const MODELS: (&'static [Defect], &'static [Defect]) = Defect::ALL.split_at(12);
 }
 
 /// Whether this defect is planted.

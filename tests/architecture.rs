@@ -37,7 +37,7 @@ const ROOMS: &[(&str, Kind, &str)] = &[
     ("pace",      Core,  "access moment"),
     ("hub",       Core,  "access exchange intent moment planted"), // never secret: what knows the Hub's paths holds no token
     ("compare",   Core,  "access"),
-    ("alert",     Core,  "access compare config moment report"),
+    ("alert",     Core,  "access compare config moment planted report"),
     ("baseline",  Core,  "access config moment report"), // today's answers as expectations, in the config's words
     ("render",    Core,  "access config intent moment report"), // a report in, a text out; who writes it is the shell
     ("explain",   Core,  "access compare hub moment"),
