@@ -92,6 +92,8 @@ const POINTS: &[(&str, &[&str])] = &[
     ("row.check",       &[]),
     ("row.answer",      &[]),
     ("row.finding",     &[]),
+    ("row.alert",       &[]),
+    ("row.owed",        &[]),
     ("row.declared",    &[]),
     // The end.
     ("serve.stopping",  &[]),

@@ -6,7 +6,7 @@
 //! words      access exchange intent moment report secret      plain values, each word spelled once
 //! core       config schedule plan pace hub compare alert      decisions: no clock, no dice, no I/O
 //!            explain render baseline                          what is told of them, as text
-//! edges      probe store metrics serve logging                one kind of I/O each, strangers to one another
+//! edges      probe store metrics notify serve logging         one kind of I/O each, strangers to one another
 //! shell      round app cli                                    the story, the life, the commands
 //! apart      simulator                                        a pretend Hub; shares nothing with the rest
 //!            failpoint planted                                where tests end the process, and what they spoil
@@ -54,6 +54,7 @@ pub mod intent;
 pub mod logging;
 pub mod metrics;
 pub mod moment;
+pub mod notify;
 pub mod pace;
 pub mod plan;
 pub mod planted;

@@ -290,6 +290,16 @@ pub struct SweepView {
     pub orphans: Vec<String>,
 }
 
+/// What a sink is owed at this moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SinkView {
+    pub name: String,
+    /// Messages that it has not taken yet.
+    pub pending: usize,
+    /// When the oldest of them came to be.
+    pub oldest: Option<Timestamp>,
+}
+
 /// All state that is served: replaced whole whenever it changes, never read from the store.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Snapshot {
@@ -309,6 +319,8 @@ pub struct Snapshot {
     pub canaries: Vec<Canary>,
     /// What the search for lost canaries came to, of every organization that was searched.
     pub sweeps: Vec<SweepView>,
+    /// One for every configured sink, in config order.
+    pub sinks: Vec<SinkView>,
     /// Whether the Hub answered at all lately; `None` before the first request.
     pub hub_reachable: Option<bool>,
     /// End of the last completed round.

@@ -44,8 +44,8 @@ const ROOMS: &[(&str, Kind, &str)] = &[
 
     ("probe",     Edge,  "access exchange moment secret"), // never hub: what holds tokens knows no provider
     ("store",     Edge,  "access alert intent moment planted report"),
-    ("metrics",   Edge,  "access intent moment report"),
-    ("notify",    Edge,  "access alert moment report secret"),
+    ("metrics",   Edge,  "access alert intent moment report"),
+    ("notify",    Edge,  "access alert config moment report secret"), // config: kinds of sink, and how far an address may be
     ("serve",     Edge,  "access intent metrics moment report"),
     ("logging",   Edge,  "access secret"),
 

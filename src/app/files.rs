@@ -5,9 +5,9 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::config::{self, Config, Disk, Source, StorePlace};
+use crate::config::{self, Config, Disk, Sink, SinkUrl, Source, StorePlace};
 use crate::round::ignores;
 use crate::secret::{Place, SECRET_LIMIT, Secret, SecretFault, strip_line_end};
 
@@ -107,6 +107,25 @@ impl Secrets {
                 self.variables.entry(name.clone()).or_insert_with(|| read_variable(name)).clone()
             }
         }
+    }
+}
+
+/// The address of a sink, and its secret.
+type SinkParts = (Secret, Option<Secret>);
+
+/// Reads what sinks need, beside the round; clones share the variables.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SinkSecrets(Arc<Mutex<Secrets>>);
+
+impl SinkSecrets {
+    pub(super) fn of(&self, sink: &Sink) -> Result<SinkParts, SecretFault> {
+        let mut secrets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let url = match &sink.url {
+            SinkUrl::Plain(url) => Secret::from_bytes(url.as_bytes())?,
+            SinkUrl::Secret(place) => secrets.read(place)?,
+        };
+        let secret = sink.secret.as_ref().map(|place| secrets.read(place)).transpose()?;
+        Ok((url, secret))
     }
 }
 

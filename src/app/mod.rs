@@ -24,6 +24,7 @@ use crate::intent::Canary;
 use crate::logging::Scrub;
 use crate::metrics::Metrics;
 use crate::moment::{Moment, Timestamp};
+use crate::notify::Courier;
 use crate::plan::quota::Known;
 use crate::probe::{Prober, Settings};
 use crate::report::{Report, Snapshot};
@@ -84,11 +85,10 @@ pub fn sqlite_path(config: &Config) -> Result<&Path, Fault> {
     }
 }
 
-/// The client for this Hub.
-fn prober(config: &Config, read_only: bool) -> Result<Prober, Fault> {
-    let hub = &config.hub;
+/// What the certificate files of the config hold.
+fn ca_files(config: &Config) -> Result<Vec<Vec<u8>>, Fault> {
     let mut ca_files = Vec::new();
-    for path in &hub.ca_files {
+    for path in &config.hub.ca_files {
         let pem = std::fs::read(path).map_err(|error| {
             Fault::Usage(format!(
                 "hub.ca_files: '{}' cannot be read ({}); correct the path",
@@ -98,14 +98,34 @@ fn prober(config: &Config, read_only: bool) -> Result<Prober, Fault> {
         })?;
         ca_files.push(pem);
     }
+    Ok(ca_files)
+}
+
+/// What the daemon calls itself.
+fn user_agent() -> String {
+    format!("scopewatch/{VERSION} (token audit; canary repositories are deleted at once)")
+}
+
+/// What carries messages to the sinks, if there are any.
+fn courier(config: &Config) -> Result<Option<Arc<Courier>>, Fault> {
+    if config.alerts.sinks.is_empty() {
+        return Ok(None);
+    }
+    let courier = Courier::new(&ca_files(config)?, &user_agent());
+    courier.map(|courier| Some(Arc::new(courier))).map_err(|fault| Fault::Usage(fault.to_string()))
+}
+
+/// The client for this Hub.
+fn prober(config: &Config, read_only: bool) -> Result<Prober, Fault> {
+    let hub = &config.hub;
     Prober::new(Settings {
         endpoint: hub.endpoint.clone(),
         request_timeout: hub.request_timeout,
         proxy: hub.proxy.clone(),
-        ca_files,
+        ca_files: ca_files(config)?,
         bundled_roots: hub.tls_roots == TlsRoots::Bundled,
         read_only,
-        user_agent: format!("scopewatch/{VERSION} (token audit; canary repositories are deleted at once)"),
+        user_agent: user_agent(),
     })
     .map_err(|fault| Fault::Usage(fault.to_string()))
 }

@@ -4,25 +4,28 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::time::timeout;
 
 use crate::access::TokenName;
+use crate::alert::message::Message;
+use crate::alert::outbox::Delivery;
 use crate::config::Config;
 use crate::hub::names::Signer;
 use crate::logging::{Scrub, own_up};
 use crate::metrics::{CanaryEvent, Metrics};
 use crate::moment::Timestamp;
+use crate::notify::{Courier, Letter};
 use crate::probe::Keyring;
 use crate::report::{Report, Snapshot};
-use crate::round::drive::{LoadedKeys, Outlet};
+use crate::round::drive::{BoxFuture, LoadedKeys, Outlet};
 use crate::round::{Grounds, Meter, Notice};
 use crate::secret::SecretFault;
 use crate::serve::{Latch, Readiness};
 use crate::store::{Head, Store, StoreFault};
 
 use super::clock::wall_now;
-use super::files::Secrets;
+use super::files::{Secrets, SinkSecrets};
 
 /// Secrets that cannot be read within this are unreadable.
 const KEYS_WITHIN: Duration = Duration::from_secs(10);
@@ -37,6 +40,10 @@ pub struct Shown {
     /// Whose secrets are read; a reload replaces it.
     pub config: Arc<ArcSwap<Config>>,
     secrets: Secrets,
+    /// Those of the sinks, which are read apart from the round.
+    sink_secrets: SinkSecrets,
+    /// Carries messages to the sinks; a reload may put another in its place, a run that tells nobody has none.
+    pub courier: Arc<ArcSwapOption<Courier>>,
     signer: Signer,
     scrub: Scrub,
     metrics: Metrics,
@@ -68,6 +75,8 @@ impl Shown {
         Shown {
             config: Arc::new(ArcSwap::new(config)),
             secrets: Secrets::default(),
+            sink_secrets: SinkSecrets::default(),
+            courier: Arc::default(),
             signer,
             scrub,
             metrics,
@@ -183,6 +192,9 @@ impl Outlet for Shown {
                 self.tell_head();
             }
             Meter::RoundSkipped => metrics.count_skipped_round(),
+            Meter::Notification { sink, tidings, outcome } => {
+                metrics.count_notification(&sink, tidings, outcome)
+            }
         }
     }
 
@@ -230,6 +242,32 @@ impl Outlet for Shown {
         );
         own_up(&self.scrub);
         self.last_report = Some(report);
+    }
+
+    fn notify(&mut self, sink: &str, messages: Vec<Message>) -> BoxFuture<Delivery> {
+        let config = self.config.load_full();
+        let sink = config.alerts.sinks.iter().find(|other| other.name == sink).cloned();
+        let (Some(sink), Some(courier)) = (sink, self.courier.load_full()) else {
+            return Box::pin(std::future::ready(Delivery::Later(None)));
+        };
+        let secrets = self.sink_secrets.clone();
+        Box::pin(async move {
+            let (kind, name) = (sink.kind, sink.name.clone());
+            let read = tokio::task::spawn_blocking(move || secrets.of(&sink));
+            let (url, secret) = match timeout(KEYS_WITHIN, read).await {
+                Ok(Ok(Ok(found))) => found,
+                Ok(Ok(Err(fault))) => {
+                    tracing::warn!(sink = name, "a secret of the sink {fault}; what it is owed waits");
+                    return Delivery::Later(None);
+                }
+                _ => return Delivery::Later(None),
+            };
+            let delivered = courier.deliver(Letter { kind, url, secret, messages, now: wall_now() }).await;
+            if let Some(trouble) = delivered.trouble {
+                tracing::warn!(sink = name, "a sink did not take what it was sent: {trouble}; it goes again");
+            }
+            delivered.delivery
+        })
     }
 
     fn recovered(&mut self) {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -15,6 +15,7 @@ use crate::access::TokenName;
 use crate::config::{Config, Server};
 use crate::logging::Scrub;
 use crate::metrics::Metrics;
+use crate::notify::Courier;
 use crate::probe::Prober;
 use crate::report::Snapshot;
 use crate::round::drive::Driver;
@@ -26,7 +27,7 @@ use super::clock::wall_now;
 use super::files::{Loaded, load_config, warnings};
 use super::outlet::Shown;
 use super::ticks::Ticks;
-use super::{Fault, REVISION, VERSION, ground, prober};
+use super::{Fault, REVISION, VERSION, courier, ground, prober};
 
 /// A started daemon.
 pub struct Daemon {
@@ -37,6 +38,7 @@ pub struct Daemon {
     config: Arc<ArcSwap<Config>>,
     access: Arc<ArcSwap<Access>>,
     prober: Arc<ArcSwap<Prober>>,
+    courier: Arc<ArcSwapOption<Courier>>,
     metrics: Metrics,
     scrub: Scrub,
     ready: Readiness,
@@ -71,17 +73,13 @@ fn warn_of_config(loaded: &Loaded) {
     for warning in warnings(&loaded.config) {
         tracing::warn!("{warning}");
     }
-    if !loaded.config.alerts.sinks.is_empty() {
-        tracing::warn!(
-            "alerts.sinks: this version delivers no alerts itself; let Prometheus alert on scopewatch_check_drift"
-        );
-    }
 }
 
 /// The metrics, with every series whose labels are known at 0.
 fn metrics_for(config: &Config) -> Metrics {
     let metrics = Metrics::new(VERSION, REVISION);
     metrics.set_organizations(&config.organizations.iter().map(|o| o.name.as_str()).collect::<Vec<_>>());
+    metrics.set_sinks(&config.alerts.sinks.iter().map(|sink| sink.name.as_str()).collect::<Vec<_>>());
     metrics.set_routes(crate::hub::routes::ALL);
     metrics.config_reloaded(true, wall_now());
     metrics
@@ -100,6 +98,14 @@ fn drive(driver: Driver<Shown>, tasks: &mut JoinSet<()>) -> oneshot::Receiver<()
         let _ = over.send(());
     });
     round_over
+}
+
+/// A round at once, where the config wants one.
+async fn first_round(config: &Config, events: &mpsc::Sender<Event>) {
+    if config.schedule.on_start {
+        // The loop was just started; its queue is empty.
+        let _ = events.send(Event::Due(Classes::ALL)).await;
+    }
 }
 
 impl Daemon {
@@ -122,6 +128,7 @@ impl Daemon {
             ground(config.clone(), mode, scrub.clone(), metrics.clone(), snapshot.clone()).await?;
         ground.outlet.journal = Some(journal);
         ground.outlet.ready = Some(ready.clone());
+        ground.outlet.courier.store(courier(&config)?);
 
         let (events, inbox) = mpsc::channel(64);
         let (command_sender, commands) = mpsc::channel(4);
@@ -136,7 +143,7 @@ impl Daemon {
             now: Arc::new(wall_now),
             limits: Limits::default(),
         };
-        let live = ground.outlet.config.clone();
+        let (live, carrier) = (ground.outlet.config.clone(), ground.outlet.courier.clone());
         let prober = Arc::new(ArcSwap::from_pointee(ground.prober));
         let driver = Driver {
             engine: ground.engine,
@@ -151,10 +158,7 @@ impl Daemon {
         tasks.spawn(crate::serve::run(listener, served, serving.clone()));
         let round_over = drive(driver, &mut tasks);
         ticks.follow(&config.schedule).await?;
-        if config.schedule.on_start {
-            // The loop was just started; its queue is empty.
-            let _ = events.send(Event::Due(Classes::ALL)).await;
-        }
+        first_round(&config, &events).await;
         failpoint!("serve.listening");
         tracing::info!(%address, version = VERSION, read_only, "scopewatch listens");
         let path = path.to_owned();
@@ -165,6 +169,7 @@ impl Daemon {
             config: live,
             access,
             prober,
+            courier: carrier,
             metrics,
             scrub,
             ready,
@@ -261,12 +266,15 @@ impl Daemon {
             tracing::warn!("server.listen differs; it takes effect at the next start");
         }
         let prober = prober(new, self.read_only)?;
+        let courier = courier(new)?;
         warn_of_config(&loaded);
         self.ticks.follow(&new.schedule).await?;
         self.prober.store(Arc::new(prober));
+        self.courier.store(courier);
         self.access.store(Arc::new(access(&new.server, self.address)));
         self.metrics
             .set_organizations(&new.organizations.iter().map(|o| o.name.as_str()).collect::<Vec<_>>());
+        self.metrics.set_sinks(&new.alerts.sinks.iter().map(|sink| sink.name.as_str()).collect::<Vec<_>>());
         self.config.store(new.clone());
         self.events
             .send(Event::Configured(new.clone()))

@@ -13,7 +13,7 @@ use super::{SinkKind, SinkUrl, StorePlace};
 
 /// How far a host is from here, as its name alone tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reach {
+pub enum Reach {
     Loopback,
     Private,
     /// An address of the internet.
@@ -30,7 +30,8 @@ const METADATA: &[&str] = &["metadata", "metadata.google.internal", "metadata.go
 /// Endings of names that are never those of a public host.
 const INTERNAL: &[&str] = &[".local", ".internal", ".svc", ".lan", ".intranet", ".home.arpa", ".test"];
 
-pub(super) fn reach(url: &Url) -> Reach {
+/// How far away the host of an address is.
+pub fn reach(url: &Url) -> Reach {
     match url.host() {
         Some(Host::Ipv4(ip)) => reach_of(IpAddr::V4(ip)),
         Some(Host::Ipv6(ip)) => reach_of(IpAddr::V6(ip)),
@@ -56,7 +57,8 @@ fn named(name: &str) -> Reach {
     }
 }
 
-fn reach_of(ip: IpAddr) -> Reach {
+/// The same, of an address that a name led to.
+pub fn reach_of(ip: IpAddr) -> Reach {
     match ip {
         IpAddr::V4(ip) => reach_of_v4(ip),
         IpAddr::V6(ip) => match ip.to_ipv4_mapped() {

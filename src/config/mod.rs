@@ -44,6 +44,7 @@ use crate::moment::Timestamp;
 use crate::report::FindingKind;
 use crate::secret::Place;
 
+pub use address::{Reach, reach, reach_of};
 pub use mistakes::{Mistake, Mistakes};
 pub use schema::schema;
 

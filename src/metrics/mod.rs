@@ -20,6 +20,8 @@ use prometheus::{
 };
 
 use crate::access::{Access, DenyReason, Permission, UnknownReason, words};
+use crate::alert::message::Tidings;
+use crate::alert::outbox::Outcome;
 use crate::moment::Timestamp;
 use crate::report::Snapshot;
 use state::StateText;
@@ -66,6 +68,7 @@ struct Inner {
     reload_successful: GaugeVec,
     reload_success_at: GaugeVec,
     store_errors: IntCounterVec,
+    notifications: IntCounterVec,
     evidence_records: IntCounter,
     /// The hash of the last entry; `None` before the record is open.
     evidence_head: Mutex<Option<String>>,
@@ -104,6 +107,16 @@ fn histograms(registry: &Registry, name: &str, help: &str, label: &str, buckets:
 
 fn set(gauge: &GaugeVec, value: f64) {
     gauge.with_label_values::<&str>(&[]).set(value);
+}
+
+fn store_errors(registry: &Registry) -> IntCounterVec {
+    let help = "Operations of the store that failed.";
+    counters(registry, "scopewatch_store_errors_total", help, &["operation"])
+}
+
+fn notifications(registry: &Registry) -> IntCounterVec {
+    let help = "Messages to sinks, by what they say and what became of them; repetitions to a sink that forgets are none.";
+    counters(registry, "scopewatch_notifications_total", help, &["sink", "event", "outcome"])
 }
 
 impl Metrics {
@@ -165,12 +178,8 @@ impl Metrics {
                 "scopewatch_config_last_reload_success_timestamp_seconds",
                 "When the configuration was last loaded successfully.",
             ),
-            store_errors: counters(
-                r,
-                "scopewatch_store_errors_total",
-                "Operations of the store that failed.",
-                &["operation"],
-            ),
+            store_errors: store_errors(r),
+            notifications: notifications(r),
             evidence_records: declare(r, IntCounter::new("scopewatch_evidence_records_total", records)),
             evidence_head: Mutex::default(),
             cached: Mutex::new(Cached { of: Weak::new(), state: StateText::default() }),
@@ -277,6 +286,23 @@ impl Metrics {
         set(&self.0.reload_successful, if ok { 1.0 } else { 0.0 });
         if ok {
             set(&self.0.reload_success_at, at.seconds());
+        }
+    }
+
+    /// Counts what became of a message to a sink.
+    pub fn count_notification(&self, sink: &str, tidings: Tidings, outcome: Outcome) {
+        self.0.notifications.with_label_values(&[sink, tidings.as_str(), outcome.as_str()]).inc();
+    }
+
+    /// These sinks are configured: each of their counters is there from the start. A counter keeps what it has
+    /// counted for a sink that left.
+    pub fn set_sinks(&self, names: &[&str]) {
+        for name in names {
+            for tidings in Tidings::ALL {
+                for outcome in Outcome::ALL {
+                    self.0.notifications.with_label_values(&[name, tidings.as_str(), outcome.as_str()]);
+                }
+            }
         }
     }
 

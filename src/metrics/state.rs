@@ -51,6 +51,9 @@ gauges! {
         "Number of canary repositories whose absence is not yet proven.";
     CANARY_OLDEST_AGE = "scopewatch_canary_oldest_unfinished_age_seconds":
         "Age of the oldest unfinished canary; 0 when there is none.";
+    NOTIFICATIONS_PENDING = "scopewatch_notifications_pending": "Number of messages that a sink has not taken yet.";
+    NOTIFICATION_OLDEST_AGE = "scopewatch_notification_oldest_pending_age_seconds":
+        "Age of the oldest message that a sink has not taken yet; 0 when there is none.";
     HUB_REACHABLE = "scopewatch_hub_reachable": "Whether the Hub answered at all lately.";
     ROUND_COMPLETED = "scopewatch_round_last_completed_timestamp_seconds": "When the last round was completed.";
 }
@@ -282,5 +285,13 @@ pub(super) fn write_fresh(snapshot: &Snapshot, round: Option<Timestamp>, now: Ti
         (labels, "", age)
     });
     family(out, &CANARY_OLDEST_AGE, ages);
+    let mut sinks = LabelSets::default();
+    for sink in &snapshot.sinks {
+        sinks.add(&[("sink", &sink.name)]);
+    }
+    let each = || sinks.iter().zip(&snapshot.sinks);
+    family(out, &NOTIFICATIONS_PENDING, each().map(|(labels, sink)| (labels, "", sink.pending as f64)));
+    let age = |oldest: Option<Timestamp>| oldest.map_or(0.0, |at| now.since(at).as_secs_f64());
+    family(out, &NOTIFICATION_OLDEST_AGE, each().map(|(labels, sink)| (labels, "", age(sink.oldest))));
     family(out, &ROUND_COMPLETED, round.map(|at| ("", "", at.seconds())).into_iter());
 }

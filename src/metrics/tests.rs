@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::access::{CheckKey, Expected, Severity, TokenName};
-use crate::report::{CheckView, OrganizationView, TokenView};
+use crate::report::{CheckView, OrganizationView, SinkView, TokenView};
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
@@ -60,6 +60,7 @@ fn full() -> Snapshot {
         tokens: vec![token("ci")],
         organizations: vec![organization()],
         sweeps: vec![],
+        sinks: vec![SinkView { name: "am".into(), pending: 2, oldest: Some(NOW - Duration::from_secs(5)) }],
         hub_reachable: Some(true),
         last_round: Some(NOW),
         ..Snapshot::default()
@@ -70,6 +71,7 @@ fn full() -> Snapshot {
 fn busy() -> Metrics {
     let metrics = Metrics::new("1.2.3", "abc");
     metrics.set_organizations(&["acme"]);
+    metrics.set_sinks(&["am"]);
     metrics.observe_probe(Permission::RepoCreate, Duration::from_millis(30));
     metrics.count_request("POST /api/repos/create", Ok(200), Duration::from_millis(12));
     metrics.observe_round(Duration::from_secs(2), NOW);

@@ -74,6 +74,7 @@ impl Engine {
             );
         }
         let moved = |at: Timestamp| Timestamp(at.millis().saturating_add(by));
+        self.teller.clock_stepped(by);
         for at in self.creations.values_mut().flatten() {
             // By which clock one was written that lay in the journal nobody knows: it is never made older.
             *at = if by > 0 || *at > now.wall { moved(*at) } else { *at };

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use crate::access::TokenName;
+use crate::alert::message::Message;
+use crate::alert::outbox::Delivery;
 use crate::exchange::{Exchange, Failure, Request};
 use crate::intent::Canary;
 use crate::moment::{Moment, Timestamp};
@@ -52,9 +55,14 @@ pub trait Outlet: Send {
     fn round_ended(&mut self, report: Arc<Report>);
     /// What an explanation stands on.
     fn explained(&mut self, grounds: Box<Grounds>);
+    /// Tells a sink.
+    fn notify(&mut self, sink: &str, messages: Vec<Message>) -> BoxFuture<Delivery>;
     /// The engine has looked at what a crash may have left.
     fn recovered(&mut self);
 }
+
+/// A future that may be spawned.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// How long unfinished business may take after a stop was asked for.
 const GRACE: Duration = Duration::from_secs(20);
@@ -77,6 +85,9 @@ struct Hands {
     /// Which request each task carries, should it never come back.
     manifest: HashMap<tokio::task::Id, (u64, Request)>,
     batches: mpsc::UnboundedSender<(u64, Vec<Write>)>,
+    /// Requests to sinks, and whose each is, should it never come back.
+    notices: JoinSet<Delivery>,
+    notified: HashMap<tokio::task::Id, String>,
     ended: bool,
     ending_at: Option<Instant>,
 }
@@ -99,6 +110,8 @@ impl<O: Outlet> Driver<O> {
             flights: JoinSet::new(),
             manifest: HashMap::new(),
             batches,
+            notices: JoinSet::new(),
+            notified: HashMap::new(),
             ended: false,
             ending_at: None,
         };
@@ -123,6 +136,7 @@ impl<O: Outlet> Driver<O> {
                 }
                 Some(flight) = hands.flights.join_next_with_id() => landed(flight, &mut hands.manifest, now),
                 Some((op, result)) = written.recv() => self.after_write(op, result),
+                Some(notice) = hands.notices.join_next_with_id() => notified(notice, &mut hands.notified),
                 () = sleep_until(wake) => Event::Wake,
                 () = sleep_until(hands.ending_at) => break,
             };
@@ -175,6 +189,10 @@ impl<O: Outlet> Driver<O> {
             }
             Effect::Recall { organization, names } => {
                 return Some(Event::Recalled { organization, found: self.recall(&names).await });
+            }
+            Effect::Notify { sink, messages } => {
+                let task = hands.notices.spawn(self.outlet.notify(&sink, messages));
+                hands.notified.insert(task.id(), sink);
             }
             Effect::Publish(snapshot) => {
                 self.outlet.publish(snapshot);
@@ -262,6 +280,18 @@ fn landed(
         }
         None => Event::Wake,
     }
+}
+
+/// What a request to a sink came to. One that broke down may have reached it.
+fn notified(
+    notice: Result<(tokio::task::Id, Delivery), JoinError>,
+    sinks: &mut HashMap<tokio::task::Id, String>,
+) -> Event {
+    let (id, delivery) = match notice {
+        Ok((id, delivery)) => (id, delivery),
+        Err(error) => (error.id(), Delivery::Later(None)),
+    };
+    sinks.remove(&id).map_or(Event::Wake, |sink| Event::Notified { sink, delivery })
 }
 
 /// One task that writes batches in the order in which they come, so that none overtakes another.

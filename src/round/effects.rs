@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access::{Access, Permission, TokenName};
+use crate::alert::message::{Message, Tidings};
+use crate::alert::outbox::{Delivery, Outcome};
 use crate::config::Config;
 use crate::exchange::{Exchange, Request};
 use crate::hub::predict::Known;
@@ -40,6 +42,8 @@ pub enum Event {
     Stored { op: u64, done: bool, at: Duration },
     /// Time has passed.
     Wake,
+    /// What became of a request to a sink.
+    Notified { sink: String, delivery: Delivery },
     /// A new configuration, valid as a whole.
     Configured(Arc<Config>),
     /// Begin nothing new; end what must not be left half-way.
@@ -57,6 +61,8 @@ pub enum Effect {
     Store { op: u64, batch: Vec<Write> },
     /// Read from the journal what it has under these names; answered by [`Event::Recalled`].
     Recall { organization: String, names: Vec<Name> },
+    /// Tell this sink all of this in one request; answered by [`Event::Notified`].
+    Notify { sink: String, messages: Vec<Message> },
     /// Show this from now on.
     Publish(Arc<Snapshot>),
     /// Count this.
@@ -91,6 +97,7 @@ pub enum Meter {
     CanaryForeign { organization: String },
     Round { took: Duration, finished: Timestamp },
     RoundSkipped,
+    Notification { sink: String, tidings: Tidings, outcome: Outcome },
 }
 
 /// What is said. Names are those of the config; nothing in it comes from the Hub.

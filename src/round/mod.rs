@@ -20,6 +20,7 @@ mod effects;
 pub mod gate;
 pub mod ignores;
 mod inventory;
+mod notices;
 mod predicted;
 mod proofs;
 mod record;
@@ -35,6 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access::{CheckKey, RepoName, RepoType, TokenName};
+use crate::alert::teller::Teller;
 use crate::alert::{CheckState, Patience};
 use crate::config::Config;
 use crate::exchange::{Credential, Exchange, Request};
@@ -132,6 +134,7 @@ pub struct Engine {
     /// When each check was last answered conclusively in this process.
     concluded: BTreeMap<CheckKey, Duration>,
     findings: BTreeMap<FindingKey, Finding>,
+    teller: Teller,
     /// What descriptions of repositories said in passing.
     sighted: BTreeMap<(RepoType, RepoName), Sighted>,
     /// Whether the latest conclusive answer differs from its prediction, where there was one.
@@ -179,7 +182,6 @@ impl Engine {
         kept: Kept,
         now: Moment,
     ) -> Engine {
-        let pace = Pace::new(config.hub.quota_share);
         let mut engine = Engine {
             mode,
             signer,
@@ -197,7 +199,7 @@ impl Engine {
             voided: BTreeSet::new(),
             outgoing: VecDeque::new(),
             in_air: 0,
-            pace,
+            pace: Pace::new(config.hub.quota_share),
             allowance: Allowance::default(),
             tokens: BTreeMap::new(),
             keys_loaded: false,
@@ -214,6 +216,7 @@ impl Engine {
             pauses: kept.pauses.into_iter().map(|p| (p.owner.clone(), p)).collect(),
             checks: kept.checks.into_iter().map(|state| (state.key.clone(), state)).collect(),
             findings: kept.findings.into_iter().map(|f| (f.key(), f)).collect(),
+            teller: Teller::new(kept.alerts, kept.owed, now.wall),
             concluded: BTreeMap::new(),
             sighted: BTreeMap::new(),
             mismatched: BTreeMap::new(),
@@ -261,6 +264,7 @@ impl Engine {
         self.forget_unconfigured(now);
         self.ignore_findings(now);
         self.take_past(past, now);
+        self.take_up_notices(now);
         self.recovering = self.canaries_unlooked() || self.canaries_due(now);
     }
 
@@ -313,6 +317,7 @@ impl Engine {
             Event::Stored { op, done, at } => self.stored(op, done, at, now),
             Event::Wake => {}
             Event::Configured(config) => self.configure(config, now),
+            Event::Notified { sink, delivery } => self.notified(&sink, delivery, now),
             Event::Stop => self.stop(now),
         }
         self.advance(now);
@@ -331,8 +336,10 @@ impl Engine {
         let canaries = self.canary_wakes(now);
         let round = self.round.as_ref().and_then(Round::wake_at);
         // What is due already waits for something that will be an event of its own: waking for it would spin.
-        [canaries, round, self.retry_at, self.sweep_wakes(), self.left_due, self.behind_until()]
+        let saved = [self.retry_at, self.left_due, self.behind_until(), self.notices_wake(now)];
+        [canaries, round, self.sweep_wakes()]
             .into_iter()
+            .chain(saved)
             .flatten()
             .filter(|at| *at > now.mono)
             .min()
@@ -356,6 +363,7 @@ impl Engine {
         self.forget_unconfigured(now);
         self.ignore_findings(now);
         self.recall_creations(now);
+        self.sinks_configured(now);
         self.changed = true;
     }
 
@@ -380,6 +388,7 @@ impl Engine {
             }
         }
         self.tell_left(now);
+        self.tell_sinks(now);
         self.save(now);
         self.launch(now);
         // While the store fails, what is shown goes on from the state in memory.

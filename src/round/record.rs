@@ -190,6 +190,7 @@ impl Engine {
                 self.tell(false, format!("{} is over: {what}", finding.kind));
             }
         }
+        self.teller.note(&finding.key());
         self.findings.insert(key, finding.clone());
         self.remember(Write::Finding(finding));
     }
@@ -446,6 +447,7 @@ impl Engine {
             // What is no longer watched is no longer shown, and does not come back with the next start.
             if let Some(finding) = self.findings.remove(&key).filter(|finding| finding.resolved_at.is_none())
             {
+                self.teller.unwatch(&finding.key());
                 self.unsaved.push(Write::Finding(Finding { resolved_at: Some(now.wall), ..finding }));
             }
         }
@@ -475,6 +477,7 @@ impl Engine {
                 .map(|live| live.canary.clone())
                 .collect(),
             sweeps: self.sweep_views(),
+            sinks: self.sink_views(),
             hub_reachable: self.hub_reachable,
             last_round: self.last_round,
         };

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::access::{CheckKey, TokenName, UnknownReason};
+use crate::alert::message::AlertKey;
+use crate::alert::teller::Change;
 use crate::intent::Canary;
 use crate::moment::Moment;
 use crate::report::FindingKey;
@@ -45,6 +47,8 @@ enum Subject {
     Finding(FindingKey),
     Declared(TokenName),
     Breaker(String),
+    Alert(AlertKey),
+    Owed(i64),
 }
 
 /// What this is the latest version of.
@@ -58,15 +62,22 @@ fn subject(write: &Write) -> Option<Subject> {
         Write::Declared(declared) => Subject::Declared(declared.token.clone()),
         Write::Breaker(breaker) => Subject::Breaker(breaker.organization.clone()),
         Write::Unlatch { organization, .. } => Subject::Breaker(organization.clone()),
-        Write::Creation(_) | Write::Pause(_) => return None,
+        Write::Notice(Change::Told(alert)) => Subject::Alert(alert.key.clone()),
+        Write::Notice(Change::Forgotten(key)) => Subject::Alert(key.clone()),
+        Write::Notice(Change::Owed(owed)) => Subject::Owed(owed.number),
+        Write::Creation(_) | Write::Pause(_) | Write::Notice(Change::Paid(_)) => return None,
     })
 }
 
 /// Of what no older version counts once this is written.
 fn replaced(write: &Write) -> Vec<Subject> {
     let mut replaced: Vec<Subject> = subject(write).into_iter().collect();
-    if let Write::ForgetCheck(key) = write {
-        replaced.extend([Subject::Check(key.clone()), Subject::Answer(key.clone())]);
+    match write {
+        Write::ForgetCheck(key) => {
+            replaced.extend([Subject::Check(key.clone()), Subject::Answer(key.clone())])
+        }
+        Write::Notice(Change::Paid(numbers)) => replaced.extend(numbers.iter().copied().map(Subject::Owed)),
+        _ => {}
     }
     replaced
 }
@@ -229,7 +240,9 @@ impl Engine {
             Some(Op::Rest(batch)) => {
                 self.saving = self.ops.values().any(|op| matches!(op, Op::Rest(_)));
                 self.changed = true;
-                if !done {
+                if done {
+                    self.notices_stored(&batch);
+                } else {
                     self.keep_for_later(op, batch, now);
                 }
             }

@@ -4,6 +4,7 @@
 //! that truth (`life`, `flights`, `disk`, `invariants`, `verdicts`), told stories (`stories`, `declared`, …) and lives
 //! from seeds, short and dense (`lives`) and long (`random`). Nothing sleeps.
 
+mod alerts;
 mod bounds;
 mod clock;
 mod coverage;
@@ -23,6 +24,7 @@ mod probes;
 mod random;
 mod recalls;
 mod sights;
+mod sinks;
 mod stories;
 mod sweeps;
 mod verdicts;

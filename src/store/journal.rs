@@ -10,6 +10,7 @@ use super::bodies;
 use super::evidence::{self, Kind};
 use super::fault::Trouble;
 use super::head::Head;
+use super::notices;
 use super::replay::CREATIONS_STAY;
 use super::{Breaker, Creation, Declared, LastAnswer, Pause, Write};
 use crate::access::CheckKey;
@@ -56,6 +57,7 @@ pub(super) async fn write(
         Write::Unlatch { organization, .. } => unlatch(connection, organization).await?,
         Write::Pause(pause) => write_pause(connection, pause).await?,
         Write::Declared(declared) => write_declared(connection, declared).await?,
+        Write::Notice(change) => notices::write(connection, change).await?,
     }
     note(connection, head, entry).await
 }
@@ -84,7 +86,8 @@ pub(super) async fn note(
         | Write::Check(_)
         | Write::Answer(_)
         | Write::ForgetCheck(_)
-        | Write::Declared(_) => return Ok(()),
+        | Write::Declared(_)
+        | Write::Notice(_) => return Ok(()),
     };
     evidence::append(connection, head, at, kind, &body).await
 }

@@ -20,6 +20,7 @@ mod fault;
 pub(crate) mod foreign;
 mod head;
 mod journal;
+mod notices;
 mod opening;
 mod replay;
 mod rows;
@@ -33,6 +34,9 @@ use std::time::Duration;
 
 use crate::access::{CheckKey, TokenName, UnknownReason};
 use crate::alert::CheckState;
+use crate::alert::desk::Alert;
+use crate::alert::outbox::Owed;
+use crate::alert::teller::Change;
 use crate::intent::{Canary, CanaryState};
 use crate::moment::Timestamp;
 use crate::report::Finding;
@@ -73,6 +77,10 @@ pub struct Kept {
     pub pauses: Vec<Pause>,
     /// The last whoami of each token.
     pub declared: Vec<Declared>,
+    /// What was told of each alert.
+    pub alerts: Vec<Alert>,
+    /// Messages that no sink has taken yet, in order.
+    pub owed: Vec<Owed>,
     /// The number of this opening: every opening for writing has a higher one. A reader gets the writer's.
     pub epoch: i64,
     /// What this journal is to the ones before it. A reader does not judge: to it, everything continues.
@@ -259,6 +267,8 @@ pub enum Write {
     },
     Pause(Pause),
     Declared(Declared),
+    /// What sinks were told, or are owed.
+    Notice(Change),
 }
 
 impl Write {
@@ -274,7 +284,8 @@ impl Write {
             | Write::Answer(_)
             | Write::ForgetCheck(_)
             | Write::Finding(_)
-            | Write::Declared(_) => false,
+            | Write::Declared(_)
+            | Write::Notice(_) => false,
         }
     }
 }

@@ -19,10 +19,11 @@ pub(super) const MIGRATIONS: &[(i64, &str)] = &[
     (1, include_str!("migrations/sqlite/0001_journal.sql")),
     (2, include_str!("migrations/sqlite/0002_answers.sql")),
     (3, include_str!("migrations/sqlite/0003_evidence.sql")),
+    (4, include_str!("migrations/sqlite/0004_notices.sql")),
 ];
 
 /// The version that this program reads and writes.
-const KNOWN: i64 = 3;
+const KNOWN: i64 = 4;
 
 /// The version from which on there is a record.
 const RECORDED: i64 = 3;

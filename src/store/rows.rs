@@ -10,6 +10,7 @@ use sqlx::{Row, Sqlite};
 use super::FINDINGS_STAY;
 use super::fault::Trouble;
 use super::journal::CREATIONS_COUNT;
+use super::notices;
 use super::{Breaker, Creation, Declared, Kept, LastAnswer, Past, Pause, Transition, Write};
 use crate::access::{Access, CheckKey, RepoName, TokenName};
 use crate::alert::CheckState;
@@ -18,13 +19,13 @@ use crate::moment::Timestamp;
 use crate::report::Finding;
 
 /// A row, and the table that a fault would name.
-struct Line<'a> {
+pub(super) struct Line<'a> {
     row: &'a SqliteRow,
     table: &'static str,
 }
 
 impl<'a> Line<'a> {
-    fn get<T>(&self, column: &'static str) -> Result<T, Trouble>
+    pub(super) fn get<T>(&self, column: &'static str) -> Result<T, Trouble>
     where
         T: sqlx::Decode<'a, Sqlite> + sqlx::Type<Sqlite>,
     {
@@ -32,7 +33,7 @@ impl<'a> Line<'a> {
     }
 
     /// A word of a closed list.
-    fn word<T: FromStr>(&self, column: &'static str) -> Result<T, Trouble> {
+    pub(super) fn word<T: FromStr>(&self, column: &'static str) -> Result<T, Trouble> {
         self.get::<&str>(column)?.parse().map_err(|_| Trouble::Row(self.table))
     }
 
@@ -41,11 +42,11 @@ impl<'a> Line<'a> {
         text.map(|text| text.parse().map_err(|_| Trouble::Row(self.table))).transpose()
     }
 
-    fn at(&self, column: &'static str) -> Result<Timestamp, Trouble> {
+    pub(super) fn at(&self, column: &'static str) -> Result<Timestamp, Trouble> {
         Ok(Timestamp(self.get(column)?))
     }
 
-    fn maybe_at(&self, column: &'static str) -> Result<Option<Timestamp>, Trouble> {
+    pub(super) fn maybe_at(&self, column: &'static str) -> Result<Option<Timestamp>, Trouble> {
         Ok(self.get::<Option<i64>>(column)?.map(Timestamp))
     }
 
@@ -55,7 +56,7 @@ impl<'a> Line<'a> {
 }
 
 /// Reads every row of an answer.
-fn each<T>(
+pub(super) fn each<T>(
     table: &'static str,
     rows: &[SqliteRow],
     read: impl Fn(&Line<'_>) -> Result<T, Trouble>,
@@ -106,6 +107,8 @@ pub(in crate::store) async fn kept(
                 body: line.get("body")?,
             })
         })?,
+        alerts: notices::alerts(connection).await?,
+        owed: notices::owed(connection).await?,
         epoch: epoch(connection).await?,
         past: Past::Continued,
     })

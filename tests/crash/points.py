@@ -59,6 +59,8 @@ WAYS = {
     "row.evidence.opened": AGAIN, "row.evidence.canary": CREATE, "row.evidence.creation": CREATE,
     "row.evidence.finding_began": DELETE,
     "row.check": DELETE, "row.answer": DELETE, "row.finding": DELETE, "row.declared": FIRST,
+    # Only a daemon that serves tells anybody.
+    "row.alert": Way("delete", command="serve"), "row.owed": Way("delete", command="serve"),
     "serve.stopping": STOP, "loop.stopped": STOP, "loop.ended": STOP, "loop.drained": STOP, "serve.over": STOP,
     "app.ended": DELETE, "store.closing": DELETE, "store.closed": DELETE,
 }

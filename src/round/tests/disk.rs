@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::alert::teller::Change;
 use crate::intent::{Canary, CanaryState};
 use crate::planted::{self, Defect};
 use crate::report::FindingKey;
@@ -121,9 +122,11 @@ impl Life {
                     self.kept.checks.retain(|old| old.key != key);
                 }
                 Write::Finding(finding) => {
+                    self.sinks.committed(&finding);
                     self.kept.findings.retain(|old| old.key() != finding.key());
                     self.kept.findings.push(finding);
                 }
+                Write::Notice(change) => self.keep_notice(change),
                 Write::Breaker(breaker) => {
                     self.kept.breakers.retain(|old| old.organization != breaker.organization);
                     self.kept.breakers.push(breaker);
@@ -138,6 +141,22 @@ impl Life {
                     self.kept.declared.push(declared);
                 }
             }
+        }
+    }
+
+    fn keep_notice(&mut self, change: Change) {
+        let kept = &mut self.kept;
+        match change {
+            Change::Told(alert) => {
+                kept.alerts.retain(|old| old.key != alert.key);
+                kept.alerts.push(alert);
+            }
+            Change::Forgotten(key) => kept.alerts.retain(|old| old.key != key),
+            Change::Owed(owed) => {
+                kept.owed.retain(|old| old.number != owed.number);
+                kept.owed.push(owed);
+            }
+            Change::Paid(numbers) => kept.owed.retain(|old| !numbers.contains(&old.number)),
         }
     }
 

@@ -24,6 +24,7 @@ use crate::round::{Effect, Engine, Event, Meter, Mode};
 pub use super::flights::{Decider, Fate};
 use super::hub::{Hub, Key};
 use super::invariants::Held;
+use super::sinks::Sinks;
 use super::verdicts::Ghost;
 use super::watch::Watch;
 
@@ -174,6 +175,7 @@ pub struct Life {
     pub ghost: Ghost,
     pub held: Held,
     pub watch: Option<Box<Watch>>,
+    pub sinks: Sinks,
 }
 
 pub fn nothing_kept() -> Kept {
@@ -186,6 +188,8 @@ pub fn nothing_kept() -> Kept {
         breakers: vec![],
         pauses: vec![],
         declared: vec![],
+        alerts: vec![],
+        owed: vec![],
         epoch: 0,
         past: Past::First,
     }
@@ -237,6 +241,7 @@ impl Life {
             ghost: Ghost::default(),
             held: Held::default(),
             watch: None,
+            sinks: Sinks::default(),
         }
     }
 
@@ -419,6 +424,11 @@ impl Life {
                 let found = self.journal.values().filter(|c| names.contains(&(c.kind, c.repo.clone())));
                 let found = Some(found.cloned().collect());
                 self.later(S(0), Pending::Event(Event::Recalled { organization, found }));
+            }
+            Effect::Notify { sink, messages } => {
+                let time = (self.now, self.time());
+                let delivery = self.sinks.take(&sink, &messages, time, &mut self.dice);
+                self.later(S(1), Pending::Event(Event::Notified { sink, delivery }));
             }
             Effect::Ended => self.ended = true,
             Effect::Meter(Meter::RoundSkipped) => self.skipped += 1,

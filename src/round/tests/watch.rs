@@ -477,6 +477,7 @@ fn told_effect(effect: &Effect) -> Option<String> {
         }
         Effect::Tell(notice) => Some(format!("says: {}", notice.text)),
         Effect::LoadKeys => Some("reads the keys".to_owned()),
+        Effect::Notify { sink, messages } => Some(format!("tells {sink}: {} messages", messages.len())),
         Effect::Recall { names, .. } => Some(format!("asks the journal for {} names", names.len())),
         Effect::RoundEnded(_) => Some("a round ends".to_owned()),
         Effect::Ended => Some("ends".to_owned()),

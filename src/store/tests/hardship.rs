@@ -68,9 +68,9 @@ async fn a_file_that_is_not_our_store_is_refused_and_left_as_it_is() {
 
     std::fs::remove_file(place.file()).expect("rm");
     place.store().await.close().await;
-    place.meddle("PRAGMA user_version = 4").await;
+    place.meddle("PRAGMA user_version = 5").await;
     let newer = refused(&place.file()).await;
-    assert!(matches!(newer, StoreFault::Newer { found: 4, known: 3, .. }), "{newer}");
+    assert!(matches!(newer, StoreFault::Newer { found: 5, known: 4, .. }), "{newer}");
     let fault = Store::open(&place.file(), Mode::Read, NOW).await.expect_err("a reader refuses it too");
     assert_eq!(fault, newer);
 }

@@ -2,6 +2,7 @@
 
 mod hardship;
 mod histories;
+mod notices;
 mod past;
 mod record;
 
@@ -174,6 +175,8 @@ async fn everything_comes_back_as_it_was_written_also_after_a_restart() {
         breakers: vec![breaker],
         pauses: vec![pause],
         declared: vec![declared],
+        alerts: vec![],
+        owed: vec![],
         epoch: 1,
         past: Past::First,
     };
@@ -222,7 +225,11 @@ async fn a_journal_of_version_1_is_taken_over_with_all_it_holds() {
     let store = place.store().await;
     store.write(&[step(&canary(3), "planned"), creation("eve", at(9))]).await.expect("writes");
     store.close().await;
-    place.meddle("DROP TABLE answers; DROP TABLE evidence; DROP TABLE fence").await;
+    place
+        .meddle(
+            "DROP TABLE answers; DROP TABLE evidence; DROP TABLE fence; DROP TABLE alerts; DROP TABLE outbox",
+        )
+        .await;
     place.meddle("ALTER TABLE canaries DROP COLUMN epoch; ALTER TABLE pauses DROP COLUMN at").await;
     place.meddle("PRAGMA user_version = 1").await;
     std::fs::remove_file(place.0.join("state.db.head")).expect("rm");
