@@ -145,6 +145,16 @@ impl Teller {
         changed
     }
 
+    /// Looks at it another time.
+    pub fn put_off(&mut self, key: AlertKey) {
+        self.changed.insert(key);
+    }
+
+    /// Whether the last word about it was that it fires.
+    pub fn fires(&self, key: &AlertKey) -> bool {
+        self.alerts.get(key).is_some_and(|alert| alert.firing)
+    }
+
     /// Looks at one alert. `firing` is since when it fires and what is to be said, if anything of it lasts.
     pub fn look(
         &mut self,

@@ -12,9 +12,10 @@ use crate::alert::outbox::{Delivery, Manner};
 use crate::alert::teller::{Said, Sink};
 use crate::config::SinkKind;
 use crate::moment::{Moment, Timestamp};
-use crate::report::{Finding, SinkView};
+use crate::report::{Finding, FindingKind, SinkView};
 use crate::store::Write;
 
+use super::record::organization_finding;
 use super::{Effect, Engine, Meter};
 
 /// How many findings a description names that stands for several.
@@ -52,7 +53,13 @@ impl Engine {
             return;
         }
         let mut lasting = if due.is_empty() { BTreeMap::new() } else { self.lasting(&due) };
+        let out = self.hub_is_out();
         for key in due {
+            // What is left while the Hub is out, nobody can look at; often it is gone as soon as it can be asked.
+            if out && key.name == AlertName::CanaryLeft && !self.teller.fires(&key) {
+                self.teller.put_off(key);
+                continue;
+            }
             let findings = lasting.remove(&key).unwrap_or_default();
             let firing = self.firing(&key, &findings);
             let said = self.teller.look(&key, firing, self.config.alerts.remind_every, now.wall);
@@ -61,6 +68,13 @@ impl Engine {
         for (sink, messages) in self.teller.send(self.store_faults > 0, now) {
             self.out.push(Effect::Notify { sink, messages });
         }
+    }
+
+    /// Whether the Hub did not answer lately, or not in the whole of the last round.
+    fn hub_is_out(&self) -> bool {
+        let key = organization_finding(FindingKind::HubUnreachable, "");
+        let told = self.findings.get(&key).is_some_and(|finding| finding.resolved_at.is_none());
+        told || self.hub_reachable == Some(false)
     }
 
     /// What lasts of these alerts.

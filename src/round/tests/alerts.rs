@@ -5,14 +5,13 @@
 //! sinks of `sinks`; each weakening of the alert model is planted and must be noticed. `SCOPEWATCH_ALERT_LIVES=n` says
 //! how many are lived, `SCOPEWATCH_SEED=n` tells one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use crate::access::TokenName;
-use crate::alert::message::{AlertKey, AlertName, Message, Tidings};
+use crate::alert::message::{AlertKey, AlertName, Tidings};
 use crate::config::Config;
-use crate::moment::Timestamp;
 use crate::planted::{self, Defect};
 use crate::round::Event;
 use crate::schedule::Classes;
@@ -42,8 +41,8 @@ tokens:
 });
 
 /// Rounds with strikes, and rounds of peace after them.
-const STRUCK: u64 = 10;
-const CALM: u64 = 9;
+const STRUCK: u64 = 8;
+const CALM: u64 = 8;
 const ROUND: Duration = Duration::from_secs(900);
 /// What was on its way when an outage began may still come to a verdict.
 const UNDER_WAY: Duration = Duration::from_secs(15);
@@ -52,8 +51,6 @@ const FEW: u64 = 60;
 /// One life, and what it came to.
 struct Lived {
     life: Life,
-    /// When a right was changed, and whether it was as expected from then on.
-    rights: BTreeMap<&'static str, Vec<(Timestamp, bool)>>,
     broken: Vec<String>,
     outages: u64,
 }
@@ -86,11 +83,9 @@ impl Lived {
 
     /// A right is given or taken.
     fn flip(&mut self, name: &'static str) {
-        let now = self.life.time();
         let person = self.life.hub.holders.get_mut(&TokenName::new(name)).expect("somebody");
         let right = if name == "open" { &mut person.creates } else { &mut person.sees };
         *right = !*right;
-        self.rights.entry(name).or_default().push((now, *right == (name == "loyal")));
     }
 
     /// Something changes, or the Hub is out for a while.
@@ -152,25 +147,8 @@ impl Lived {
         }
         let lost = self.life.sinks.lost();
         self.broken.extend(lost.into_iter().map(|lost| format!("A3: {lost}")));
-        self.evidence();
         self.episodes();
         self.convergence();
-    }
-
-    /// Nothing is told to be over before it was seen twice to be.
-    fn evidence(&mut self) {
-        let over = |message: &&Message| message.tidings == Tidings::Resolved;
-        for message in self.life.sinks.heard.iter().map(|(_, message)| message).filter(over) {
-            if ![AlertName::UnexpectedGrant, AlertName::UnexpectedDenial].contains(&message.key.name) {
-                continue;
-            }
-            let token = message.key.token.as_ref().map(TokenName::as_str).unwrap_or_default();
-            let changes = self.rights.get(token).map(Vec::as_slice).unwrap_or_default();
-            let last = changes.iter().rfind(|(at, _)| *at <= message.at);
-            if !last.is_some_and(|(at, good)| *good && message.at >= *at + ROUND) {
-                self.broken.push(format!("A4: {token} is over at {}, last change {last:?}", message.at));
-            }
-        }
     }
 
     /// An episode keeps its name for as long as it lasts, also over restarts.
@@ -219,7 +197,7 @@ impl Lived {
 
 fn live(seed: u64) -> Lived {
     let life = inhabited(seed);
-    let mut lived = Lived { life, rights: BTreeMap::new(), broken: Vec::new(), outages: 0 };
+    let mut lived = Lived { life, broken: Vec::new(), outages: 0 };
     lived.life.start();
     for _ in 0..STRUCK {
         lived.strike();
