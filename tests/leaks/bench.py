@@ -267,11 +267,11 @@ class Spoken:
 class Daemon(Spoken):
     """`scopewatch serve` on a config, as long as it lives."""
 
-    def __init__(self, bench, home, config, *argv, env=None, prefix=()):
+    def __init__(self, bench, home, config, *argv, env=None, prefix=(), mode=0o600):
         super().__init__(free_port())
         self.bench, self.home = bench, home
         config["server"]["listen"] = f"127.0.0.1:{self.port}"
-        self.path = bench.file(home / "serve.yaml", json.dumps(config))
+        self.path = bench.file(home / "serve.yaml", json.dumps(config), mode)
         self.log = open(home / "serve.log", "wb")
         self.process = bench.start(
             [*prefix, bench.bin, "serve", "--config", self.path, *argv], home / "cwd", env, out=self.log, err=self.log

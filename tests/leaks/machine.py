@@ -248,10 +248,9 @@ def swaps(bench, people):
             for path in (home, home / "data", home / "cwd"):
                 path.chmod(0o777)
         try:
-            daemon = Daemon(bench, home, config, prefix=prefix, env=people.environment)
+            daemon = Daemon(bench, home, config, prefix=prefix, env=people.environment, mode=0o644)
         finally:
             bench.user = user
-        daemon.path.chmod(0o644)
         daemon.ready()
         warned = (text or Path("/proc/swaps").read_text()).count("\n") > 1
         metrics, findings = daemon.ask("GET", "/metrics"), daemon.ask("GET", "/api/v1/findings")

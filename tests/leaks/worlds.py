@@ -58,16 +58,22 @@ class People:
             hub.lies[token], self.lied[token] = lie, name
         self.odd = [self._misplaced(n, kind, content) for n, (kind, content) in enumerate(FILES.items())]
         self.canary_key = mint.make("canary key", "plain")
-        self.receiver = Ear()
+        self.receivers = {kind: Ear() for kind in ("alertmanager", "slack", "url", "pagerduty")}
         self.sinks = {kind: mint.make(f"sink {kind}", "plain") for kind in ("slack", "url", "hmac", "pagerduty")}
         self.keys = bench.folder("keys")
         bench.file(self.keys / "canary", self.canary_key.text * 2)
         for kind in ("slack", "hmac", "pagerduty"):
             bench.file(
                 self.keys / kind,
-                f"{self.receiver.url}/{self.sinks[kind].text}" if kind == "slack" else self.sinks[kind].text,
+                f"{self.receivers['slack'].url}/{self.sinks[kind].text}" if kind == "slack" else self.sinks[kind].text,
             )
-        self.environment["SINK_URL"] = f"{self.receiver.url}/{self.sinks['url'].text}"
+        self.environment["SINK_URL"] = f"{self.receivers['url'].url}/{self.sinks['url'].text}"
+
+    def told(self):
+        """What each sink heard, without the secret that is its own address or key."""
+        for kind, ear in self.receivers.items():
+            own = self.sinks[kind].text.encode() if kind in self.sinks else b"\0"
+            yield kind, ear.everything().replace(own, b"(its own)")
 
     def _organization(self, name):
         world = self.hub.world
@@ -157,7 +163,7 @@ class People:
             "tokens": tokens,
             "alerts": {
                 "sinks": [
-                    {"name": "am", "type": "alertmanager", "url": self.receiver.url},
+                    {"name": "am", "type": "alertmanager", "url": self.receivers["alertmanager"].url},
                     {"name": "sec", "type": "slack", "url": {"file": str(self.keys / "slack")}},
                     {
                         "name": "siem",
@@ -165,7 +171,12 @@ class People:
                         "url": {"env": "SINK_URL"},
                         "secret": {"file": str(self.keys / "hmac")},
                     },
-                    {"name": "pager", "type": "pagerduty", "secret": {"file": str(self.keys / "pagerduty")}},
+                    {
+                        "name": "pager",
+                        "type": "pagerduty",
+                        "url": f"{self.receivers['pagerduty'].url}/v2/enqueue",
+                        "secret": {"file": str(self.keys / "pagerduty")},
+                    },
                 ]
             },
             "server": {"listen": "127.0.0.1:0", "lifecycle": True},
