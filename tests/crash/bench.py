@@ -40,6 +40,19 @@ def memory():
     return str(shared) if roomy else None
 
 
+def standing(pid):
+    """Where the threads of a process stand: name, state, and what of the kernel they wait in."""
+    lines = []
+    for task in sorted(Path(f"/proc/{pid}/task").glob("*")):
+        try:
+            state = (task / "stat").read_text().rsplit(")", 1)[1].split()[0]
+            lines.append(f"{(task / 'comm').read_text().strip()} {state} {(task / 'wchan').read_text()} "
+                         f"{(task / 'syscall').read_text().strip()}")
+        except OSError as error:  # it went meanwhile
+            lines.append(f"{task.name}: {error}")
+    return "\n".join(lines)
+
+
 def environment(extra=None):
     kept = {k: v for k, v in os.environ.items()
             if not k.lower().endswith("_proxy") and not k.startswith(("SCOPEWATCH", "HF_", "RUST_LOG"))}
@@ -203,9 +216,10 @@ class Home:
         try:
             return process.wait(seconds)
         except subprocess.TimeoutExpired:
+            where = standing(process.pid)
             process.kill()
             process.wait()
-            raise Broken(f"a process did not end within {seconds} s\n{self.told()}") from None
+            raise Broken(f"a process did not end within {seconds} s\n{where}\n{self.told()}") from None
         finally:
             STARTED.discard(process)
 
