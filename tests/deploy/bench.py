@@ -126,7 +126,9 @@ class Bench:
 
     def __init__(self):
         self.dir, self.started = Path(tempfile.mkdtemp(prefix="scopewatch-deploy-")), []
-        self.hub, self.page, self.api, self.alertmanager = (f"http://127.0.0.1:{free_port()}" for _ in range(4))
+        self.hub, self.page, self.api = (f"http://127.0.0.1:{free_port()}" for _ in range(3))
+        # One hears the daemon and the rules, one only the rules, two only the daemon.
+        self.alertmanager, self.by_rules, self.direct, self.mortal = (f"http://127.0.0.1:{free_port()}" for _ in range(4))
         self.ears = Ears()
         self.config = self.dir / "scopewatch.yaml"
 
@@ -137,8 +139,8 @@ class Bench:
             world = str(self.dir / "world.yaml")
             self.hub_process = self.start("hub", [BIN, "hub", "--listen", self.hub[7:], "--world", world])
             until(lambda: http(f"{self.hub}/_sim/world")[0] == 200, "the simulated Hub answers")
+            self._alertmanagers()
             self.serve()
-            self._alertmanager()
             self._prometheus()
             return self
         except BaseException:
@@ -172,7 +174,10 @@ class Bench:
                  "expect": [{"permission": "repo.create", "access": "allowed"},
                             {"permission": "org.billing", "access": "denied"}]},
                 secret("janitor")],
-            "alerts": {"sinks": [{"name": "ears", "type": "webhook", "url": f"{self.ears.url}/direct"}]},
+            "alerts": {"sinks": [{"name": "ears", "type": "webhook", "url": f"{self.ears.url}/direct"},
+                                 {"name": "both", "type": "alertmanager", "url": self.alertmanager},
+                                 {"name": "direct", "type": "alertmanager", "url": self.direct},
+                                 {"name": "mortal", "type": "alertmanager", "url": self.mortal}]},
             "server": {"listen": self.page[7:]},
             "store": {"url": f"sqlite://{self.dir}/state/state.db"}}
 
@@ -181,8 +186,8 @@ class Bench:
         self.daemon = self.start("serve", [BIN, "serve", "--config", str(self.config)])
         until(lambda: "scopewatch_round_last_completed" in self.metrics(), "the daemon completed a round")
 
-    def _alertmanager(self):
-        """The shipped config, with our ears in place of its receivers."""
+    def _alertmanagers(self):
+        """The shipped config, with our ears in place of its receivers; and some that tell nobody."""
         key = self.dir / "pagerduty-key"
         key.write_text("0" * 32)
         text = changed(DEPLOY / "alertmanager/alertmanager.yml", [
@@ -193,16 +198,28 @@ class Bench:
             ("group_wait: 30s", "group_wait: 1s"), ("group_interval: 5m", "group_interval: 2s"),
             ("group_interval: 1m", "group_interval: 2s"), ("repeat_interval: 1m", "repeat_interval: 2s")])
         (self.dir / "alertmanager.yml").write_text(text)
-        self.start("alertmanager", [
-            "prometheus-alertmanager", f"--config.file={self.dir}/alertmanager.yml", f"--storage.path={self.dir}/alerts",
-            f"--web.listen-address={self.alertmanager[7:]}", "--cluster.listen-address=", "--log.level=warn"])
-        until(lambda: http(f"{self.alertmanager}/-/ready")[0] == 200, "Alertmanager is ready")
+        (self.dir / "silent.yml").write_text("route: { receiver: nobody }\nreceivers: [{ name: nobody }]\n")
+        self._alertmanager("alerts", "alertmanager.yml", self.alertmanager)
+        self._alertmanager("rules-alerts", "silent.yml", self.by_rules)
+        self._alertmanager("direct-alerts", "silent.yml", self.direct)
+        self.start_mortal()
+
+    def start_mortal(self):
+        self.mortal_process = self._alertmanager("mortal-alerts", "silent.yml", self.mortal)
+
+    def _alertmanager(self, name, config, url):
+        process = self.start(name, [
+            "prometheus-alertmanager", f"--config.file={self.dir}/{config}", f"--storage.path={self.dir}/{name}",
+            f"--web.listen-address={url[7:]}", "--cluster.listen-address=", "--log.level=warn"])
+        until(lambda: http(f"{url}/-/ready")[0] == 200, f"the Alertmanager of {name} is ready")
+        return process
 
     def _prometheus(self):
         """The shipped config with this daemon as two targets, as if there were two replicas, in seconds."""
         port = self.page.rsplit(":", 1)[1]
         text = changed(DEPLOY / "prometheus/prometheus.yml", [
-            ('"127.0.0.1:10847"', f'"127.0.0.1:{port}", "localhost:{port}"'), ("127.0.0.1:9093", self.alertmanager[7:]),
+            ('"127.0.0.1:10847"', f'"127.0.0.1:{port}", "localhost:{port}"'), 
+            ('"127.0.0.1:9093"', f'"{self.alertmanager[7:]}", "{self.by_rules[7:]}"'),
             ("interval: 30s", "interval: 1s")])
         (self.dir / "prometheus.yml").write_text(text)
         rules = (DEPLOY / "prometheus/scopewatch.rules.yml").read_text()
