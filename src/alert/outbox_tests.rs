@@ -196,3 +196,23 @@ fn what_stands_is_said_again_every_minute_but_never_beside_something_else() {
     assert_eq!(outbox.wakes(&BTreeSet::from(["s".to_owned()]), seconds(59)), Some(seconds(60)));
     assert!(outbox.resends("s", seconds(60)));
 }
+
+#[test]
+fn an_end_that_is_not_stored_waits_and_so_does_what_comes_after_it_of_the_same_alert() {
+    let mut outbox = Outbox::default();
+    let again = Message { id: "a2".into(), ..grant("a", Tidings::Firing) };
+    let (over, _) = outbox.owe("s", grant("a", Tidings::Resolved));
+    for message in [again, grant("b", Tidings::Firing)] {
+        assert!(outbox.owe("s", message).0.is_some());
+    }
+    let urgent = |outbox: &mut Outbox| {
+        let messages = outbox.next("s", SINGLE, true, seconds(0)).unwrap_or_default();
+        outbox.answered("s", Delivery::Taken, seconds(0));
+        messages.into_iter().map(|message| (message.id, message.tidings)).collect::<Vec<_>>()
+    };
+    assert_eq!(urgent(&mut outbox), one("b", Tidings::Firing), "though nothing can be stored");
+    assert_eq!(urgent(&mut outbox), []);
+    outbox.is_stored(&over.expect("owed"));
+    assert_eq!(urgent(&mut outbox), one("a", Tidings::Resolved));
+    assert_eq!(urgent(&mut outbox), one("a2", Tidings::Firing));
+}

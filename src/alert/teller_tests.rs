@@ -447,3 +447,31 @@ fn each_weakening_of_the_model_is_noticed() {
         assert!(found.is_some(), "{defect} was not noticed");
     }
 }
+
+#[test]
+fn a_sink_that_comes_hears_what_fires_and_one_that_goes_is_owed_nothing() {
+    let now = Timestamp(1_795_000_000_000);
+    let sink =
+        |name: &str| vec![Sink { name: name.into(), manner: Manner { bundles: false, forgets: false } }];
+    let owed = |said: &Said| -> Vec<(String, String, Tidings)> {
+        let owed = said.changes.iter().filter_map(|change| match change {
+            Change::Owed(owed) => Some(owed),
+            _ => None,
+        });
+        owed.map(|owed| (owed.sink.clone(), owed.message.id.clone(), owed.message.tidings)).collect()
+    };
+    let (check, expected) = check(0);
+    let key = AlertKey::of(&finding(&check, expected)).expect("an alert");
+    let mut teller = Teller::new(Vec::new(), Vec::new(), now);
+    assert_eq!(teller.use_sinks(sink("one"), now), Said::default());
+    let first = owed(&teller.look(&key, Some((now, said_of(now))), REMIND, now));
+    let [(name, id, Tidings::Firing)] = first.as_slice() else { panic!("{first:?}") };
+    assert_eq!(name, "one");
+
+    let later = now + Duration::from_secs(60);
+    let said = teller.use_sinks(sink("two"), later);
+    assert_eq!(owed(&said), [("two".to_owned(), id.clone(), Tidings::Firing)], "the same episode");
+    assert_eq!((said.dropped.len(), said.dropped[0].0.as_str()), (1, "one"));
+    assert!(said.changes.contains(&Change::Paid(vec![1])), "forgotten in the store, too: {:?}", said.changes);
+    assert_eq!((teller.pending("one").0, teller.pending("two").0), (0, 1));
+}
