@@ -203,11 +203,12 @@ async fn nothing_goes_where_nothing_may_go() {
         "http://metadata.google.internal/",
         "http://93.184.215.14/in-the-clear",
         "ftp://127.0.0.1/",
-        "no-address",
     ] {
         let kept = letter(SinkKind::Webhook, url, vec![message(Tidings::Firing)]);
-        assert_eq!(courier().deliver(kept).await.delivery, Delivery::Later(None), "{url}");
+        assert_eq!(courier().deliver(kept).await, Trouble::Forbidden.into(), "{url}");
     }
+    let kept = letter(SinkKind::Webhook, "no-address", vec![message(Tidings::Firing)]);
+    assert_eq!(courier().deliver(kept).await, Trouble::Address.into());
 }
 
 #[test]

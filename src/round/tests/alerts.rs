@@ -12,7 +12,9 @@ use std::time::Duration;
 use crate::access::TokenName;
 use crate::alert::message::{AlertKey, AlertName, Tidings};
 use crate::config::Config;
+use crate::exchange::Verb;
 use crate::planted::{self, Defect};
+use crate::report::FindingKind;
 use crate::round::Event;
 use crate::schedule::Classes;
 
@@ -284,4 +286,31 @@ fn each_weakening_of_the_alert_model_is_noticed() {
     let planted = weakenings.len();
     tell_row("alerts/weakenings", planted as u64, planted as u64, 0, (planted, caught));
     assert_eq!(caught, planted);
+}
+
+#[test]
+fn what_is_left_while_the_hub_is_out_is_told_to_nobody_before_it_answers() {
+    let mut lived = Lived { life: inhabited(1), broken: Vec::new(), outages: 0 };
+    lived.flip("open");
+    let mut out = false;
+    lived.life.fate = Box::new(move |request, _| {
+        let fate = if out { Fate::LostTimeout } else { Fate::Fine };
+        out |= request.verb == Verb::Post;
+        fate
+    });
+    let left = |life: &Life| {
+        let findings = life.shown.iter().flat_map(|shown| &shown.findings);
+        findings.filter(|f| f.resolved_at.is_none()).any(|f| f.kind == FindingKind::CanaryLeft)
+    };
+    let told = |life: &Life| life.sinks.heard.iter().any(|(_, m)| m.key.name == AlertName::CanaryLeft);
+    lived.life.start();
+    for _ in 0..4 {
+        lived.round();
+    }
+    assert!(left(&lived.life) && !told(&lived.life), "the page shows it, and nobody is bothered");
+    lived.life.fate = Box::new(|_, _| Fate::Fine);
+    for _ in 0..8 {
+        lived.round();
+    }
+    assert!(!left(&lived.life), "it was deleted when the Hub answered");
 }
