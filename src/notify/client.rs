@@ -61,6 +61,15 @@ impl Courier {
     }
 }
 
+/// Whether anything may be sent to this address; to a public one only `sealed`, by TLS.
+pub(super) fn may_connect(at: &SocketAddr, sealed: bool) -> bool {
+    match reach_of(at.ip()) {
+        Reach::Forbidden => false,
+        Reach::Public | Reach::Named => sealed,
+        Reach::Loopback | Reach::Private => true,
+    }
+}
+
 /// Resolves a name to those of its addresses that may be connected to.
 struct Guarded {
     public: bool,
@@ -71,12 +80,7 @@ impl Resolve for Guarded {
         let public = self.public;
         Box::pin(async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let allowed = |at: &SocketAddr| match reach_of(at.ip()) {
-                Reach::Forbidden => false,
-                Reach::Public | Reach::Named => public,
-                Reach::Loopback | Reach::Private => true,
-            };
-            let found: Vec<SocketAddr> = found.filter(allowed).collect();
+            let found: Vec<SocketAddr> = found.filter(|at| may_connect(at, public)).collect();
             if found.is_empty() {
                 return Err(io::Error::other("no address to which anything may be sent").into());
             }

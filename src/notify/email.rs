@@ -5,8 +5,6 @@
 //! certificate must be one of the bundled roots' or of `hub.ca_files`. The same message has the same Message-ID when it
 //! goes again, by which mail programs know it.
 
-use std::net::SocketAddr;
-
 use lettre::message::{Mailbox, MessageBuilder};
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
@@ -14,8 +12,9 @@ use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 use url::Url;
 
 use crate::alert::message::{Message, Tidings};
-use crate::config::{Reach, reach, reach_of};
+use crate::config::{Reach, reach};
 
+use super::client::may_connect;
 use super::{Courier, DEADLINE, Delivered, Letter, TAKEN, Trouble};
 
 pub(super) async fn deliver(courier: &Courier, url: &Url, letter: &Letter) -> Delivered {
@@ -89,12 +88,7 @@ async fn transport(
     let port = url.port().unwrap_or(if sealed { 465 } else { 25 });
     let named = reach(url);
     let mut found = tokio::net::lookup_host((host.trim_matches(['[', ']']), port)).await.ok()?;
-    let allowed = |at: &SocketAddr| match reach_of(at.ip()) {
-        Reach::Forbidden => false,
-        Reach::Public | Reach::Named => sealed,
-        Reach::Loopback | Reach::Private => true,
-    };
-    let at = found.find(allowed).filter(|_| named != Reach::Forbidden)?;
+    let at = found.find(|at| may_connect(at, sealed)).filter(|_| named != Reach::Forbidden)?;
     let mut tls = TlsParameters::builder(host.to_owned());
     for pem in &courier.ca_files {
         tls = tls.add_root_certificate(Certificate::from_pem(pem).ok()?);
