@@ -151,8 +151,8 @@ impl Outbox {
         line.is_some_and(|line| line.entries.values().any(|entry| entry.owed.message.id == id))
     }
 
-    /// Within the bound again, by what is least missed: reminders, then whole episodes of anything but grants, then
-    /// the end of a grant; of each the oldest.
+    /// Within the bound again, by what is least missed: reminders, then whatever is of no grant, then the end of
+    /// a grant; of each the oldest.
     fn make_room(&mut self, sink: &str) -> After {
         let mut after = After::default();
         let Some(line) = self.lines.get_mut(sink) else { return after };

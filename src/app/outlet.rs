@@ -260,7 +260,13 @@ impl Outlet for Shown {
                     tracing::warn!(sink = name, "a secret of the sink {fault}; what it is owed waits");
                     return Delivery::Later(None);
                 }
-                _ => return Delivery::Later(None),
+                _ => {
+                    tracing::warn!(
+                        sink = name,
+                        "the secrets of a sink cannot be read; see where they lie; what it is owed waits"
+                    );
+                    return Delivery::Later(None);
+                }
             };
             let delivered = courier.deliver(Letter { kind, url, secret, messages, now: wall_now() }).await;
             if let Some(trouble) = delivered.trouble {
