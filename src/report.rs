@@ -2,6 +2,7 @@
 //! that the HTTP side serves. Shapes of the public contract; no behaviour.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use serde::Serialize;
@@ -300,6 +301,17 @@ pub struct SinkView {
     pub oldest: Option<Timestamp>,
 }
 
+/// A finished round, as plots show it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RoundPoint {
+    pub at: Timestamp,
+    pub summary: Summary,
+    /// Age of the oldest conclusive answer then; `None` before the first.
+    pub oldest: Option<Duration>,
+    /// Lowest remaining share of a rate-limit window, 0 to 1; `None` where the Hub does not say.
+    pub quota: Option<f64>,
+}
+
 /// All state that is served: replaced whole whenever it changes, never read from the store.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Snapshot {
@@ -325,6 +337,10 @@ pub struct Snapshot {
     pub hub_reachable: Option<bool>,
     /// End of the last completed round.
     pub last_round: Option<Timestamp>,
+    /// When the schedule makes something due next.
+    pub next_round: Option<Timestamp>,
+    /// The last rounds of this process, oldest first.
+    pub history: Arc<[RoundPoint]>,
 }
 
 #[cfg(test)]

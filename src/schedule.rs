@@ -109,6 +109,11 @@ impl Timetable {
         Timetable { zone: schedule.timezone, crons: crons.collect() }
     }
 
+    /// When anything is due next.
+    pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
+        self.crons.values().filter_map(|cron| next(cron, self.zone, now)).min()
+    }
+
     /// The gap between the next two occurrences of one of them; a day when there are none.
     pub fn period(&self, expression: &str, now: Timestamp) -> Duration {
         gap(self.crons.get(expression), self.zone, now)

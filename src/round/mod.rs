@@ -18,6 +18,7 @@ mod declared;
 pub mod drive;
 mod effects;
 pub mod gate;
+mod history;
 pub mod ignores;
 mod inventory;
 mod notices;
@@ -45,7 +46,7 @@ use crate::hub::names::{NONCE_BYTES, Signer};
 use crate::intent::Canary;
 use crate::moment::{Moment, Timestamp};
 use crate::pace::{Allowance, Pace};
-use crate::report::{CheckResult, Finding, FindingKey, Report};
+use crate::report::{CheckResult, Finding, FindingKey};
 use crate::schedule::{Classes, Timetable};
 use crate::store::{Breaker, Declared, Kept, Past, Pause};
 
@@ -55,6 +56,7 @@ use canaries::Live;
 use clock::Clock;
 use controls::{ControlJob, ControlKey};
 use gate::Bound;
+use history::History;
 use inventory::Inventory;
 use predicted::Sighted;
 use rounds::Round;
@@ -135,6 +137,7 @@ pub struct Engine {
     concluded: BTreeMap<CheckKey, Duration>,
     findings: BTreeMap<FindingKey, Finding>,
     teller: Teller,
+    history: History,
     /// What descriptions of repositories said in passing.
     sighted: BTreeMap<(RepoType, RepoName), Sighted>,
     /// Whether the latest conclusive answer differs from its prediction, where there was one.
@@ -163,8 +166,6 @@ pub struct Engine {
     hub_reachable: Option<bool>,
     /// The Hub answered something in this round as only the Hub does.
     answered_in_round: bool,
-    last_report: Option<Arc<Report>>,
-    last_round: Option<Timestamp>,
     stopping: bool,
     ended: bool,
     observing: bool,
@@ -217,6 +218,7 @@ impl Engine {
             checks: kept.checks.into_iter().map(|state| (state.key.clone(), state)).collect(),
             findings: kept.findings.into_iter().map(|f| (f.key(), f)).collect(),
             teller: Teller::new(kept.alerts, kept.owed, now.wall),
+            history: History::default(),
             concluded: BTreeMap::new(),
             sighted: BTreeMap::new(),
             mismatched: BTreeMap::new(),
@@ -241,8 +243,6 @@ impl Engine {
             once_shown: Vec::new(),
             hub_reachable: None,
             answered_in_round: false,
-            last_report: None,
-            last_round: None,
             stopping: false,
             ended: false,
             observing: false,

@@ -223,12 +223,13 @@ impl Engine {
         self.hub_findings(&round.jobs, now);
         self.end_state_reset(now);
         self.blind_findings(&round.done, now);
-        self.last_round = Some(now.wall);
+        self.history.last = Some(now.wall);
         let took = now.mono.saturating_sub(round.begun.mono);
         self.once_shown.push(Effect::Meter(Meter::Round { took, finished: now.wall }));
         let keys: BTreeSet<CheckKey> = round.jobs.iter().map(|job| job.check.key()).collect();
         let report = Arc::new(self.report(&keys, round.begun.wall, now.wall));
-        self.last_report = Some(report.clone());
+        self.keep_point(&report, now);
+        self.history.report = Some(report.clone());
         self.changed = true;
         self.tell_grounds(now);
         self.out.push(Effect::RoundEnded(report));
@@ -465,7 +466,7 @@ impl Engine {
         self.changed = false;
         let snapshot = Snapshot {
             at: now.wall,
-            report: self.last_report.clone(),
+            report: self.history.report.clone(),
             checks: self.check_views(now),
             tokens: self.config.tokens.iter().map(|token| self.token_view(token, now)).collect(),
             organizations: self.organization_views(now),
@@ -479,7 +480,9 @@ impl Engine {
             sweeps: self.sweep_views(),
             sinks: self.sink_views(),
             hub_reachable: self.hub_reachable,
-            last_round: self.last_round,
+            last_round: self.history.last,
+            next_round: self.timetable.next(now.wall).filter(|_| !self.mode.one_shot),
+            history: self.history.points.clone(),
         };
         self.out.push(Effect::Publish(Arc::new(snapshot)));
         self.out.append(&mut self.once_shown);
@@ -512,7 +515,7 @@ impl Engine {
             .collect()
     }
 
-    fn organization_views(&self, now: Moment) -> Vec<OrganizationView> {
+    pub(super) fn organization_views(&self, now: Moment) -> Vec<OrganizationView> {
         let mut lowest: BTreeMap<&str, f64> = BTreeMap::new();
         for token in &self.config.tokens {
             let user = self.user_of(&Credential::Token(token.name.clone()));

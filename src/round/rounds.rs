@@ -78,7 +78,7 @@ impl Engine {
         let class = if due.canary && !due.probe { &schedule.canary } else { &schedule.probe };
         let every = self.timetable.period(class, now.wall);
         // What somebody waits for is not spread.
-        let awaited = !only.is_empty() || (self.last_round.is_none() && schedule.on_start);
+        let awaited = !only.is_empty() || (self.history.last.is_none() && schedule.on_start);
         let whole = self.mode.one_shot || awaited;
         let window = if whole { Duration::ZERO } else { spread(every) };
         let planned = plan(&self.config, due, &only, window);

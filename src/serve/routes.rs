@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::HttpBody;
-use axum::extract::{Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -30,7 +30,7 @@ const BODY_LIMIT: u64 = 4096;
 const HEADERS: [(HeaderName, &str); 5] = [
     (
         header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; \
+        "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'self'; \
          frame-ancestors 'none'",
     ),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -60,6 +60,7 @@ pub(super) fn router(served: Served, loopback: bool) -> Router {
         .route("/-/probe", post(probe))
         .route("/", get(front))
         .route("/style.css", get(style))
+        .route("/findings/{id}", get(finding))
         .route("/api/v1/report", get(report))
         .route("/api/v1/findings", get(findings))
         .route("/api/v1/canaries", get(canaries))
@@ -220,10 +221,27 @@ async fn ask(
     }
 }
 
-async fn front(State(site): State<Arc<Site>>) -> Response {
+async fn front(State(site): State<Arc<Site>>, request: Request) -> Response {
     let snapshot = site.served.snapshot.load_full();
-    let body = site.views.page(&snapshot);
-    ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], body).into_response()
+    html(page::front(&snapshot, request.uri().query().unwrap_or_default(), (site.served.now)()))
+}
+
+async fn finding(State(site): State<Arc<Site>>, Path(id): Path<String>) -> Response {
+    let snapshot = site.served.snapshot.load_full();
+    match page::one(&snapshot, &id, (site.served.now)()) {
+        Some(body) => html(body),
+        None => sentence(StatusCode::NOT_FOUND, "No finding or check has this id any more."),
+    }
+}
+
+fn html(body: Result<String, askama::Error>) -> Response {
+    match body {
+        Ok(body) => ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], body).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "a page could not be written");
+            sentence(StatusCode::INTERNAL_SERVER_ERROR, "This page could not be written; the log says why.")
+        }
+    }
 }
 
 async fn style() -> Response {

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use axum::body::Bytes;
 use serde::Serialize;
 
-use super::page;
 use crate::access::TokenName;
 use crate::intent::{Canary, CanaryState, DeleteOutcome, Deleter, ShownState};
 use crate::moment::Timestamp;
@@ -20,7 +19,6 @@ pub(super) struct Views {
     report: Kept<Report>,
     findings: Kept<Snapshot>,
     canaries: Kept<Snapshot>,
-    page: Kept<Snapshot>,
 }
 
 /// A body and what it was written of. While the weak pointer lives, no other value can have its address.
@@ -69,15 +67,6 @@ impl Views {
             let canaries = s.canaries.iter().map(CanaryOut::of).collect();
             serde_json::to_vec(&CanariesShown { schema: SCHEMA, canaries })
         })
-    }
-
-    /// The page.
-    pub(super) fn page(&self, snapshot: &Arc<Snapshot>) -> Bytes {
-        let written: Result<Bytes, std::convert::Infallible> =
-            self.page.of(snapshot, |s| Ok(page::write(s).into_bytes()));
-        match written {
-            Ok(body) => body,
-        }
     }
 }
 

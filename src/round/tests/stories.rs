@@ -105,6 +105,22 @@ pub fn only(verb: Verb, nth: u32, fate: Fate) -> Decider {
 }
 
 #[test]
+fn the_last_rounds_and_the_next_are_shown() {
+    let mut life = world(configured(PLAIN), SERVE, 1);
+    life.start();
+    serve_for(&mut life, 4 * 900);
+    let shown = life.shown.as_ref().expect("a snapshot");
+    let (rounds, last) = (life.reports.len(), life.reports.last().expect("a report"));
+    assert_eq!(
+        (shown.history.len(), shown.history.last().map(|point| point.summary)),
+        (rounds, Some(last.summary))
+    );
+    assert!(rounds >= 4 && shown.history.windows(2).all(|pair| pair[0].at < pair[1].at));
+    assert!(shown.history.iter().all(|point| point.oldest.is_some_and(|age| age < S(1800))));
+    assert!(shown.next_round.is_some_and(|next| next > shown.at && next.since(shown.at) <= S(900)));
+}
+
+#[test]
 fn an_audit_finds_what_may_be_created_and_leaves_nothing() {
     let mut life = world(configured(PLAIN), AUDIT, 1);
     audit(&mut life);

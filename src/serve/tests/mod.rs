@@ -168,7 +168,9 @@ async fn metrics_and_health_answer_with_what_scrapers_and_kubelets_expect() {
 #[tokio::test]
 async fn every_answer_carries_the_security_headers() {
     let site = site(|served| served.snapshot.store(Arc::new(full()))).await;
-    for path in ["/", "/metrics", "/livez", "/api/v1/report", "/style.css", "/nowhere", "/-/reload"] {
+    for path in
+        ["/", "/metrics", "/livez", "/api/v1/report", "/style.css", "/findings/0", "/nowhere", "/-/reload"]
+    {
         let heard = site.ask("GET", path).await;
         let csp = heard.header("content-security-policy");
         assert!(csp.starts_with("default-src 'none'; style-src 'self';"), "{path}: {csp}");
@@ -254,10 +256,16 @@ async fn the_page_shows_what_lasts_and_lets_nothing_in() {
 
     site.served.snapshot.store(Arc::new(full()));
     let page = site.ask("GET", "/").await.body;
-    assert!(page.contains("&lt;img src=x onerror=alert(&#39;1&#39;)&gt;&amp;&quot;"));
+    assert!(page.contains("&#60;img src=x onerror=alert(&#39;1&#39;)&#62;&#38;&#34;"));
     assert!(!page.contains("<img") && !page.contains("<script") && !page.contains(" style="));
-    assert!(page.contains("<td class=\"count bad\">1</td>") && page.contains("<td class=\"count \">0</td>"));
-    assert!(!page.contains("long over"), "resolved findings are left to the API");
+    assert!(page.contains("<h1 id=\"now\">1 unexpected grant</h1>"));
+    assert!(!page.contains("long over"), "of what is over only the change is told");
+    let id = finding(EVIL, None).key().id();
+    assert!(page.contains(&format!("href=\"/findings/{id}\"")));
+    let one = site.ask("GET", &format!("/findings/{id}")).await;
+    assert_eq!((one.status, one.header("content-type")), (200, "text/html; charset=utf-8"));
+    assert!(one.body.contains("&#60;img src=x") && !one.body.contains("<img"));
+    assert_eq!(site.ask("GET", "/findings/0000").await.status, 404);
     assert!(page.contains("unknown (del_unknown)") && !page.contains("<td>4</td>"));
     for link in ["/metrics", "/api/v1/report", "/api/v1/findings", "/api/v1/canaries", "/-/ready"] {
         assert!(page.contains(&format!("href=\"{link}\"")), "{link}");
@@ -267,7 +275,7 @@ async fn the_page_shows_what_lasts_and_lets_nothing_in() {
 
     let many = Snapshot { findings: vec![finding("x", None); 203], ..Snapshot::default() };
     site.served.snapshot.store(Arc::new(many));
-    assert!(site.ask("GET", "/").await.body.contains("And 3 more"));
+    assert!(site.ask("GET", "/").await.body.contains("And 103 more"));
     site.end().await;
 }
 
@@ -296,7 +304,15 @@ async fn without_the_page_only_metrics_and_health_are_there() {
         served.snapshot.store(Arc::new(full()));
     })
     .await;
-    for path in ["/", "/style.css", "/api/v1/report", "/api/v1/findings", "/api/v1/canaries", "/nowhere"] {
+    for path in [
+        "/",
+        "/style.css",
+        "/findings/0",
+        "/api/v1/report",
+        "/api/v1/findings",
+        "/api/v1/canaries",
+        "/nowhere",
+    ] {
         let heard = site.ask("GET", path).await;
         assert_eq!(heard.status, 403, "{path}");
         assert!(heard.body.contains("server.web_config") && heard.body.contains("server.open_page"));

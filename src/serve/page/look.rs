@@ -1,0 +1,444 @@
+//! What the page shows of a snapshot: the one sentence on top, findings, the matrix of tokens and permissions, changes.
+//!
+//! Pure: a snapshot, a query and the time in, rows out. Knows nothing of HTML.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::access::{Expected, Permission, Verdict};
+use crate::moment::Timestamp;
+use crate::report::{CheckResult, CheckView, Evidence, Finding, FindingKind, Snapshot};
+
+/// Rows of the matrix on one page.
+const TOKENS: usize = 50;
+/// Rows of the other tables; the API has all.
+const ROWS: usize = 100;
+const CHANGES: usize = 30;
+
+/// The sentence on top.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Banner {
+    /// `bad`, `warn`, `unsure` or `good`.
+    pub class: &'static str,
+    pub title: String,
+    pub text: String,
+}
+
+/// What of the matrix is shown, as the address says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Filter {
+    pub token: String,
+    pub owner: String,
+    pub organization: String,
+    pub verdict: String,
+    pub page: usize,
+}
+
+impl Filter {
+    pub fn of(query: &str) -> Filter {
+        let mut filter = Filter { page: 1, ..Filter::default() };
+        for (key, value) in url::form_urlencoded::parse(query.as_bytes()) {
+            match key.as_ref() {
+                "token" => filter.token = value.into_owned(),
+                "owner" => filter.owner = value.into_owned(),
+                "organization" => filter.organization = value.into_owned(),
+                "verdict" => filter.verdict = value.into_owned(),
+                "page" => filter.page = value.parse().unwrap_or(1).max(1),
+                _ => {}
+            }
+        }
+        filter
+    }
+
+    pub fn is_set(&self) -> bool {
+        *self != Filter { page: self.page, ..Filter::default() }
+    }
+
+    pub fn wants(&self, verdict: &str) -> bool {
+        self.verdict == verdict
+    }
+
+    /// The address of another page of the same.
+    fn address(&self, page: usize) -> String {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        let all = [
+            ("token", &self.token),
+            ("owner", &self.owner),
+            ("organization", &self.organization),
+            ("verdict", &self.verdict),
+        ];
+        for (key, value) in all.into_iter().filter(|(_, value)| !value.is_empty()) {
+            query.append_pair(key, value);
+        }
+        query.append_pair("page", &page.to_string());
+        format!("/?{}#matrix", query.finish())
+    }
+}
+
+/// How long ago, in words; of the future, how far away.
+pub(super) fn age(at: Timestamp, now: Timestamp) -> String {
+    let apart = spell(now.millis().abs_diff(at.millis()) / 1000);
+    if at.millis() > now.millis() { format!("in {apart}") } else { format!("{apart} ago") }
+}
+
+/// So many seconds, in words.
+pub(super) fn spell(seconds: u64) -> String {
+    let (count, unit) = match seconds {
+        0..90 => (seconds, "s"),
+        90..5400 => (seconds / 60, "min"),
+        5400..172_800 => (seconds / 3600, "h"),
+        _ => (seconds / 86_400, "d"),
+    };
+    format!("{count} {unit}")
+}
+
+fn lasting(snapshot: &Snapshot) -> impl Iterator<Item = &Finding> {
+    snapshot.findings.iter().filter(|finding| finding.resolved_at.is_none())
+}
+
+pub(super) fn banner(snapshot: &Snapshot, now: Timestamp) -> Banner {
+    let of = |kind: FindingKind| lasting(snapshot).filter(move |finding| finding.kind == kind);
+    let banner = |class, title: String, text: String| Banner { class, title, text };
+    let grants = of(FindingKind::UnexpectedGrant).count();
+    if let Some(first) = of(FindingKind::UnexpectedGrant).map(|finding| finding.since).min() {
+        let noun = if grants == 1 { "grant" } else { "grants" };
+        let text = format!("The first since {} ({}). What to do stands with each.", first, age(first, now));
+        return banner("bad", format!("{grants} unexpected {noun}"), text);
+    }
+    let Some(report) = &snapshot.report else {
+        let text = "No round has been completed yet.".to_owned();
+        return banner("unsure", "Nothing is known yet".into(), text);
+    };
+    if of(FindingKind::HubUnreachable).next().is_some() {
+        let text = "Nothing is concluded from that: what was known before is shown with its age.".to_owned();
+        return banner("unsure", "The Hub does not answer".into(), text);
+    }
+    let others = lasting(snapshot).count();
+    if others > 0 {
+        let noun = if others == 1 { "finding" } else { "findings" };
+        let text = "Nothing is granted that should not be; something else wants a look.".to_owned();
+        return banner("warn", format!("{others} {noun}, none of them a grant"), text);
+    }
+    let unknown = report.summary.unknown;
+    if unknown > 0 {
+        let text = format!("Of {} checks the others are as expected.", report.summary.checks);
+        return banner("unsure", format!("{unknown} checks are unknown"), text);
+    }
+    banner(
+        "good",
+        "All as expected".into(),
+        format!("{} checks, each answered by the Hub.", report.summary.checks),
+    )
+}
+
+pub(super) fn round(snapshot: &Snapshot, now: Timestamp) -> String {
+    snapshot.last_round.map_or_else(|| "none yet".to_owned(), |at| age(at, now))
+}
+
+pub(super) fn next(snapshot: &Snapshot, now: Timestamp) -> String {
+    match snapshot.next_round {
+        Some(at) if at > now => age(at, now),
+        Some(_) => "now".to_owned(),
+        None => "not planned".to_owned(),
+    }
+}
+
+/// A finding that lasts.
+pub(super) struct FindingRow<'a> {
+    pub finding: &'a Finding,
+    pub href: String,
+    pub what: String,
+    pub since: String,
+}
+
+/// The findings that last, and how many more there are.
+pub(super) fn findings(snapshot: &Snapshot, now: Timestamp) -> (Vec<FindingRow<'_>>, usize) {
+    let all = lasting(snapshot).count();
+    let row = |finding| FindingRow {
+        finding,
+        href: format!("/findings/{}", finding.key().id()),
+        what: about(finding),
+        since: age(finding.since, now),
+    };
+    (lasting(snapshot).take(ROWS).map(row).collect(), all.saturating_sub(ROWS))
+}
+
+/// What a finding is about, in one line.
+fn about(finding: &Finding) -> String {
+    let token = finding.token.as_ref().map(|token| token.as_str());
+    let permission = finding.permission.map(Permission::as_str);
+    let target = finding.target.as_deref().filter(|target| *target != "-");
+    let parts =
+        [Some(finding.organization.as_str()).filter(|name| !name.is_empty()), token, permission, target];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
+}
+
+/// The matrix: a row for each token, a column for each permission that any of them is checked for.
+pub(super) struct Matrix<'a> {
+    pub columns: Vec<Permission>,
+    pub rows: Vec<Row<'a>>,
+    /// Tokens that fit the filter, and all.
+    pub shown: usize,
+    pub all: usize,
+    pub page: usize,
+    pub pages: usize,
+    pub before: Option<String>,
+    pub after: Option<String>,
+}
+
+pub(super) struct Row<'a> {
+    pub organization: &'a str,
+    pub token: &'a str,
+    pub owner: &'a str,
+    /// Whether the Hub refuses the token itself.
+    pub dead: bool,
+    pub cells: Vec<Vec<Chip<'a>>>,
+}
+
+/// One check.
+pub(super) struct Chip<'a> {
+    pub class: &'static str,
+    pub mark: &'static str,
+    pub word: &'static str,
+    pub target: &'a str,
+    pub expected: &'static str,
+    pub predicted: &'static str,
+    pub age: String,
+    pub href: String,
+}
+
+type Results<'a> = BTreeMap<(&'a str, &'a str, Permission, &'a str), &'a CheckResult>;
+
+fn results(snapshot: &Snapshot) -> Results<'_> {
+    let all = snapshot.report.iter().flat_map(|report| &report.results);
+    all.map(|one| ((one.organization.as_str(), one.token.as_str(), one.permission, one.target.as_str()), one))
+        .collect()
+}
+
+fn chip<'a>(view: &'a CheckView, results: &Results<'a>, now: Timestamp) -> Chip<'a> {
+    let key = &view.key;
+    let result =
+        results.get(&(key.organization.as_str(), key.token.as_str(), key.permission, key.target.as_str()));
+    let verdict = match (view.drift, view.undetermined, view.allowed) {
+        (true, _, _) => kind_of(view.expected),
+        (false, None, _) => Verdict::Unknown,
+        (false, Some(true), _) | (_, _, None) => Verdict::Unknown,
+        (false, Some(false), Some(_)) => Verdict::Ok,
+    };
+    let (class, mark) = match verdict {
+        Verdict::UnexpectedGrant => ("grant", "!"),
+        Verdict::UnexpectedDenial => ("denial", "×"),
+        Verdict::Unknown => ("unknown", "?"),
+        Verdict::Ok => ("ok", "✓"),
+    };
+    let word = match (view.undetermined, view.allowed) {
+        (None, _) => "not asked yet",
+        (Some(true), Some(true)) => "unknown, last allowed",
+        (Some(true), Some(false)) => "unknown, last denied",
+        (_, None) => "unknown",
+        (_, Some(true)) => "allowed",
+        (_, Some(false)) => "denied",
+    };
+    Chip {
+        class,
+        mark,
+        word,
+        target: &key.target,
+        expected: view.expected.as_str(),
+        predicted: result.and_then(|result| result.predicted).unwrap_or("not said"),
+        age: view.last_conclusive.map_or_else(|| "never answered".to_owned(), |at| age(at, now)),
+        href: result.map_or_else(String::new, |result| format!("/findings/{}", result.id())),
+    }
+}
+
+fn kind_of(expected: Expected) -> Verdict {
+    match expected {
+        Expected::Denied => Verdict::UnexpectedGrant,
+        Expected::Allowed => Verdict::UnexpectedDenial,
+    }
+}
+
+pub(super) fn owners(snapshot: &Snapshot) -> Vec<&str> {
+    let owners: BTreeSet<&str> = snapshot.tokens.iter().map(|token| token.owner.as_str()).collect();
+    owners.into_iter().filter(|owner| !owner.is_empty()).collect()
+}
+
+pub(super) fn matrix<'a>(snapshot: &'a Snapshot, filter: &Filter, now: Timestamp) -> Matrix<'a> {
+    let results = results(snapshot);
+    let mut checks: BTreeMap<(&str, &str), Vec<(Permission, Chip<'a>)>> = BTreeMap::new();
+    let mut columns = BTreeSet::new();
+    for view in &snapshot.checks {
+        let of = (view.key.organization.as_str(), view.key.token.as_str());
+        columns.insert(view.key.permission);
+        checks.entry(of).or_default().push((view.key.permission, chip(view, &results, now)));
+    }
+    let columns: Vec<Permission> = columns.into_iter().collect();
+    let mut rows: Vec<(usize, Row<'a>)> = Vec::new();
+    for token in &snapshot.tokens {
+        let (organization, name) = (token.organization.as_str(), token.token.as_str());
+        let own = checks.remove(&(organization, name)).unwrap_or_default();
+        let fits = name.contains(&filter.token)
+            && (filter.owner.is_empty() || filter.owner == token.owner)
+            && (filter.organization.is_empty() || filter.organization == organization)
+            && (filter.verdict.is_empty() || own.iter().any(|(_, chip)| chip.class == filter.verdict));
+        if own.is_empty() || !fits {
+            continue;
+        }
+        let rank =
+            |class: &str| ["grant", "denial", "unknown"].iter().position(|one| *one == class).unwrap_or(3);
+        let worst = own.iter().map(|(_, chip)| rank(chip.class)).min().unwrap_or(3);
+        let mut cells: Vec<Vec<Chip<'a>>> = columns.iter().map(|_| Vec::new()).collect();
+        for (permission, chip) in own {
+            let cell =
+                columns.iter().position(|column| *column == permission).and_then(|at| cells.get_mut(at));
+            if let Some(cell) = cell {
+                cell.push(chip);
+            }
+        }
+        let dead = token.usable == Some(false);
+        rows.push((worst, Row { organization, token: name, owner: &token.owner, dead, cells }));
+    }
+    rows.sort_by_key(|(worst, _)| *worst);
+    let (shown, all) = (rows.len(), snapshot.tokens.len());
+    let pages = shown.div_ceil(TOKENS).max(1);
+    let page = filter.page.min(pages);
+    let rows = rows.into_iter().skip((page - 1) * TOKENS).take(TOKENS).map(|(_, row)| row).collect();
+    let before = (page > 1).then(|| filter.address(page - 1));
+    let after = (page < pages).then(|| filter.address(page + 1));
+    Matrix { columns, rows, shown, all, page, pages, before, after }
+}
+
+/// When a finding began or ended.
+pub(super) struct Change<'a> {
+    pub at: Timestamp,
+    pub ago: String,
+    pub class: &'static str,
+    pub word: &'static str,
+    pub finding: &'a Finding,
+    pub what: String,
+    pub href: String,
+}
+
+pub(super) fn changes(snapshot: &Snapshot, now: Timestamp) -> Vec<Change<'_>> {
+    let mut changes: Vec<Change<'_>> = Vec::new();
+    for finding in &snapshot.findings {
+        let change = |at, class, word| Change {
+            at,
+            ago: age(at, now),
+            class,
+            word,
+            finding,
+            what: about(finding),
+            href: format!("/findings/{}", finding.key().id()),
+        };
+        let began = if finding.kind == FindingKind::UnexpectedGrant { "bad" } else { "warn" };
+        changes.push(change(finding.since, began, "began"));
+        changes.extend(finding.resolved_at.map(|at| change(at, "good", "ended")));
+    }
+    changes.sort_by_key(|change| std::cmp::Reverse(change.at));
+    changes.truncate(CHANGES);
+    changes
+}
+
+/// A canary that owes something.
+pub(super) struct CanaryRow<'a> {
+    pub id: i64,
+    pub repo: String,
+    pub kind: &'static str,
+    pub token: &'a str,
+    pub state: String,
+    pub planned: String,
+    pub note: &'a str,
+}
+
+pub(super) fn canaries(snapshot: &Snapshot, now: Timestamp) -> Vec<CanaryRow<'_>> {
+    let unfinished = snapshot.canaries.iter().filter(|canary| canary.unfinished());
+    let row = |canary: &'_ crate::intent::Canary| (canary.id, canary.repo.to_string());
+    unfinished
+        .take(ROWS)
+        .map(|canary| {
+            let (id, repo) = row(canary);
+            CanaryRow {
+                id,
+                repo,
+                kind: canary.kind.as_str(),
+                token: canary.token.as_str(),
+                state: format!("{} ({})", canary.shown(), canary.state),
+                planned: age(canary.planned_at, now),
+                note: &canary.note,
+            }
+        })
+        .collect()
+}
+
+/// The page of one finding or check.
+pub(super) struct FindingPage<'a> {
+    pub title: String,
+    pub class: &'static str,
+    pub facts: Vec<(&'static str, String)>,
+    /// What happened and what to do.
+    pub detail: &'a str,
+    pub evidence: &'a [Evidence],
+    /// The command that says more.
+    pub command: Option<String>,
+}
+
+pub(super) fn one<'a>(snapshot: &'a Snapshot, id: &str, now: Timestamp) -> Option<FindingPage<'a>> {
+    let finding = snapshot.findings.iter().find(|finding| finding.key().id() == id);
+    let results = snapshot.report.iter().flat_map(|report| &report.results);
+    let result = results.clone().find(|result| match finding {
+        Some(finding) => {
+            result.organization == finding.organization
+                && Some(&result.token) == finding.token.as_ref()
+                && Some(result.permission) == finding.permission
+                && Some(&result.target) == finding.target.as_ref()
+        }
+        None => result.id() == id,
+    });
+    let mut facts: Vec<(&'static str, String)> = Vec::new();
+    if let Some(finding) = finding {
+        facts.push(("severity", finding.severity.to_string()));
+        facts.push(("since", format!("{} ({})", finding.since, age(finding.since, now))));
+        facts.extend(finding.resolved_at.map(|at| ("over since", format!("{at} ({})", age(at, now)))));
+    }
+    if let Some(result) = result {
+        facts.push(("expected", result.expected.to_string()));
+        let reason = result.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+        facts.push(("observed", format!("{}{reason}, {}", result.access, age(result.observed_at, now))));
+        facts.push(("predicted", result.predicted.unwrap_or("not said").to_owned()));
+        facts.push(("declared", if result.declared { "known" } else { "not known" }.to_owned()));
+        facts.extend(
+            result.canary.as_ref().map(|canary| ("canary", format!("{} ({})", canary.repo, canary.state))),
+        );
+    }
+    let title = match (finding, result) {
+        (Some(finding), _) => format!("{}: {}", finding.kind, about(finding)),
+        (None, Some(result)) => {
+            format!(
+                "{}: {} · {} · {} · {}",
+                result.verdict, result.organization, result.token, result.permission, result.target
+            )
+        }
+        (None, None) => return None,
+    };
+    let class = match finding {
+        Some(finding) if finding.resolved_at.is_some() => "good",
+        Some(finding) if finding.kind == FindingKind::UnexpectedGrant => "bad",
+        Some(_) => "warn",
+        None if result.is_some_and(|result| result.verdict == Verdict::Ok) => "good",
+        None => "unsure",
+    };
+    let command = result.map(|result| {
+        format!("scopewatch explain --config CONFIG {} {} {}", result.token, result.permission, result.target)
+    });
+    Some(FindingPage {
+        title,
+        class,
+        facts,
+        detail: finding.map_or_else(
+            || result.map_or("", |result| result.explanation.as_str()),
+            |finding| &finding.detail,
+        ),
+        evidence: result.map_or(&[], |result| &result.evidence),
+        command,
+    })
+}
