@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::access::{Expected, Permission, Verdict};
+use crate::intent::Canary;
 use crate::moment::Timestamp;
 use crate::report::{CheckResult, CheckView, Evidence, Finding, FindingKind, Snapshot};
 
@@ -218,26 +219,7 @@ fn chip<'a>(view: &'a CheckView, results: &Results<'a>, now: Timestamp) -> Chip<
     let key = &view.key;
     let result =
         results.get(&(key.organization.as_str(), key.token.as_str(), key.permission, key.target.as_str()));
-    let verdict = match (view.drift, view.undetermined, view.allowed) {
-        (true, _, _) => kind_of(view.expected),
-        (false, None, _) => Verdict::Unknown,
-        (false, Some(true), _) | (_, _, None) => Verdict::Unknown,
-        (false, Some(false), Some(_)) => Verdict::Ok,
-    };
-    let (class, mark) = match verdict {
-        Verdict::UnexpectedGrant => ("grant", "!"),
-        Verdict::UnexpectedDenial => ("denial", "×"),
-        Verdict::Unknown => ("unknown", "?"),
-        Verdict::Ok => ("ok", "✓"),
-    };
-    let word = match (view.undetermined, view.allowed) {
-        (None, _) => "not asked yet",
-        (Some(true), Some(true)) => "unknown, last allowed",
-        (Some(true), Some(false)) => "unknown, last denied",
-        (_, None) => "unknown",
-        (_, Some(true)) => "allowed",
-        (_, Some(false)) => "denied",
-    };
+    let (class, mark, word) = standing(view);
     Chip {
         class,
         mark,
@@ -250,10 +232,26 @@ fn chip<'a>(view: &'a CheckView, results: &Results<'a>, now: Timestamp) -> Chip<
     }
 }
 
-fn kind_of(expected: Expected) -> Verdict {
-    match expected {
-        Expected::Denied => Verdict::UnexpectedGrant,
-        Expected::Allowed => Verdict::UnexpectedDenial,
+/// How a check stands: its class, its mark and what was observed, in words. What differs from the expectation and is no
+/// drift was accepted by an ignore, or is a denial that has to be seen again.
+fn standing(view: &CheckView) -> (&'static str, &'static str, &'static str) {
+    match (view.undetermined, view.allowed) {
+        (None, _) => ("unknown", "?", "not asked yet"),
+        (Some(true), Some(true)) if view.drift => ("grant", "!", "allowed, now unknown"),
+        (Some(true), Some(false)) if view.drift => ("denial", "×", "denied, now unknown"),
+        (Some(true), Some(true)) => ("unknown", "?", "unknown, last allowed"),
+        (Some(true), Some(false)) => ("unknown", "?", "unknown, last denied"),
+        (_, None) => ("unknown", "?", "unknown"),
+        (_, Some(true)) => match (view.expected, view.drift) {
+            (Expected::Allowed, _) => ("ok", "✓", "allowed"),
+            (Expected::Denied, true) => ("grant", "!", "allowed"),
+            (Expected::Denied, false) => ("accepted", "~", "allowed, accepted for a while"),
+        },
+        (_, Some(false)) => match (view.expected, view.drift) {
+            (Expected::Denied, _) => ("ok", "✓", "denied"),
+            (Expected::Allowed, true) => ("denial", "×", "denied"),
+            (Expected::Allowed, false) => ("denial", "×", "denied, accepted or not confirmed yet"),
+        },
     }
 }
 
@@ -283,9 +281,10 @@ pub(super) fn matrix<'a>(snapshot: &'a Snapshot, filter: &Filter, now: Timestamp
         if own.is_empty() || !fits {
             continue;
         }
-        let rank =
-            |class: &str| ["grant", "denial", "unknown"].iter().position(|one| *one == class).unwrap_or(3);
-        let worst = own.iter().map(|(_, chip)| rank(chip.class)).min().unwrap_or(3);
+        let rank = |class: &str| {
+            ["grant", "denial", "unknown", "accepted"].iter().position(|one| *one == class).unwrap_or(4)
+        };
+        let worst = own.iter().map(|(_, chip)| rank(chip.class)).min().unwrap_or(4);
         let mut cells: Vec<Vec<Chip<'a>>> = columns.iter().map(|_| Vec::new()).collect();
         for (permission, chip) in own {
             let cell =
@@ -350,24 +349,17 @@ pub(super) struct CanaryRow<'a> {
     pub note: &'a str,
 }
 
-pub(super) fn canaries(snapshot: &Snapshot, now: Timestamp) -> Vec<CanaryRow<'_>> {
-    let unfinished = snapshot.canaries.iter().filter(|canary| canary.unfinished());
-    let row = |canary: &'_ crate::intent::Canary| (canary.id, canary.repo.to_string());
-    unfinished
-        .take(ROWS)
-        .map(|canary| {
-            let (id, repo) = row(canary);
-            CanaryRow {
-                id,
-                repo,
-                kind: canary.kind.as_str(),
-                token: canary.token.as_str(),
-                state: format!("{} ({})", canary.shown(), canary.state),
-                planned: age(canary.planned_at, now),
-                note: &canary.note,
-            }
-        })
-        .collect()
+pub(super) fn canaries<'a>(snapshot: &'a Snapshot, now: Timestamp) -> Vec<CanaryRow<'a>> {
+    let row = |canary: &'a Canary| CanaryRow {
+        id: canary.id,
+        repo: canary.repo.to_string(),
+        kind: canary.kind.as_str(),
+        token: canary.token.as_str(),
+        state: format!("{} ({})", canary.shown(), canary.state),
+        planned: age(canary.planned_at, now),
+        note: &canary.note,
+    };
+    snapshot.canaries.iter().filter(|canary| canary.unfinished()).take(ROWS).map(row).collect()
 }
 
 /// The page of one finding or check.

@@ -166,6 +166,31 @@ fn the_matrix_shows_the_worst_first_by_pages_and_by_what_is_asked_for() {
 }
 
 #[test]
+fn a_check_is_called_what_it_is() {
+    use Expected::{Allowed, Denied};
+    for (expected, allowed, undetermined, drift, class, word) in [
+        (Denied, None, None, false, "unknown", "not asked yet"),
+        (Denied, None, Some(true), false, "unknown", "unknown"),
+        (Denied, Some(false), Some(false), false, "ok", "denied"),
+        (Denied, Some(true), Some(false), true, "grant", "allowed"),
+        (Denied, Some(true), Some(true), true, "grant", "allowed, now unknown"),
+        (Denied, Some(true), Some(false), false, "accepted", "allowed, accepted for a while"),
+        (Denied, Some(false), Some(true), false, "unknown", "unknown, last denied"),
+        (Allowed, Some(true), Some(false), false, "ok", "allowed"),
+        (Allowed, Some(true), Some(true), false, "unknown", "unknown, last allowed"),
+        (Allowed, Some(false), Some(false), true, "denial", "denied"),
+        (Allowed, Some(false), Some(true), true, "denial", "denied, now unknown"),
+        (Allowed, Some(false), Some(false), false, "denial", "denied, accepted or not confirmed yet"),
+    ] {
+        let view = CheckView { expected, drift, ..check("ci", "acme/m", allowed, undetermined) };
+        let snapshot = Snapshot { checks: vec![view], tokens: vec![token("ci", "")], ..Snapshot::default() };
+        let shown = matrix(&snapshot, &Filter::of(""), NOW);
+        let chip = &shown.rows[0].cells[0][0];
+        assert_eq!((chip.class, chip.word), (class, word), "{expected} {allowed:?} {undetermined:?} {drift}");
+    }
+}
+
+#[test]
 fn a_finding_and_a_check_have_pages_of_their_own() {
     let snapshot = Snapshot {
         report: report(Summary::default(), vec![result("ci"), result("other")]),
