@@ -255,6 +255,12 @@ fn standing(view: &CheckView) -> (&'static str, &'static str, &'static str) {
     }
 }
 
+/// This, if it is part of a token's name; else nothing.
+pub(super) fn known_part<'a>(snapshot: &Snapshot, part: &'a str) -> &'a str {
+    let known = snapshot.tokens.iter().any(|token| token.token.as_str().contains(part));
+    if known { part } else { "" }
+}
+
 pub(super) fn owners(snapshot: &Snapshot) -> Vec<&str> {
     let owners: BTreeSet<&str> = snapshot.tokens.iter().map(|token| token.owner.as_str()).collect();
     owners.into_iter().filter(|owner| !owner.is_empty()).collect()

@@ -28,6 +28,8 @@ struct Front<'a> {
     more_findings: usize,
     matrix: Matrix<'a>,
     filter: &'a Filter,
+    /// What of the filter is said again: nothing that is no part of any name, because it may be a secret.
+    token: &'a str,
     owners: Vec<&'a str>,
     organizations: Vec<&'a str>,
     changes: Vec<Change<'a>>,
@@ -54,6 +56,7 @@ pub(super) fn front(snapshot: &Snapshot, query: &str, now: Timestamp) -> Result<
         matrix: look::matrix(snapshot, &filter, now),
         owners: look::owners(snapshot),
         organizations: snapshot.organizations.iter().map(|one| one.name.as_str()).collect(),
+        token: look::known_part(snapshot, &filter.token),
         filter: &filter,
         changes: look::changes(snapshot, now),
         plots: plots::of(&snapshot.history),

@@ -166,6 +166,16 @@ fn the_matrix_shows_the_worst_first_by_pages_and_by_what_is_asked_for() {
 }
 
 #[test]
+fn what_is_asked_for_is_repeated_only_if_it_is_part_of_a_name() {
+    let snapshot = many();
+    let page = |query: &str| front(&snapshot, query, NOW).expect("it is written");
+    assert!(page("token=t-07").contains("value=\"t-07\""));
+    for key in ["token", "owner", "organization", "verdict", "page", "other"] {
+        assert!(!page(&format!("{key}=hf_pasted")).contains("hf_pasted"), "{key}");
+    }
+}
+
+#[test]
 fn a_check_is_called_what_it_is() {
     use Expected::{Allowed, Denied};
     for (expected, allowed, undetermined, drift, class, word) in [
