@@ -29,6 +29,7 @@ mod rounds;
 mod saving;
 mod sentences;
 mod sentinels;
+mod showing;
 pub mod sweeps;
 mod tokens;
 

@@ -1,20 +1,17 @@
-//! From a finished check to what lasts and what is shown: results, check states, findings, report, snapshot.
+//! From a finished check to what lasts: results, check states, findings, report.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::access::{Access, Check, CheckKey, Expected, Severity, TokenName, UnknownReason, Verdict};
+use crate::access::{Access, Check, CheckKey, Severity, TokenName, UnknownReason, Verdict};
 use crate::alert::CheckState;
 use crate::compare::compare;
 use crate::config::Token;
-use crate::exchange::Credential;
-use crate::hub::canary;
 use crate::intent::{Canary, CanaryState, ShownState};
 use crate::moment::{Moment, Timestamp};
 use crate::report::{
-    CanaryShown, CanarySummary, CheckResult, CheckView, Finding, FindingKey, FindingKind, OrganizationView,
-    Report, Snapshot, Summary,
+    CanaryShown, CanarySummary, CheckResult, Finding, FindingKey, FindingKind, Report, Summary,
 };
 use crate::store::{FINDINGS_STAY, LastAnswer, Write};
 
@@ -25,8 +22,6 @@ use super::{Effect, Engine, Meter, declared, ignores, sentences};
 
 /// Findings that ended, kept in memory at most.
 const ENDED_KEPT: usize = 1000;
-/// Resolved findings that are still shown, at most.
-const RESOLVED_SHOWN: usize = 100;
 
 impl Engine {
     /// Takes the end of a check into its state, its finding and the latest results.
@@ -459,100 +454,6 @@ impl Engine {
         self.canaries.retain(|_, live| {
             live.canary.next_at.is_some() || live.canary.unfinished() || live.check.is_some()
         });
-    }
-
-    /// Shows the state as it is now.
-    pub(super) fn publish(&mut self, now: Moment) {
-        self.changed = false;
-        let snapshot = Snapshot {
-            at: now.wall,
-            report: self.history.report.clone(),
-            checks: self.check_views(now),
-            tokens: self.config.tokens.iter().map(|token| self.token_view(token, now)).collect(),
-            organizations: self.organization_views(now),
-            findings: self.shown_findings(),
-            canaries: self
-                .canaries
-                .values()
-                .filter(|live| live.canary.next_at.is_some() || live.canary.unfinished())
-                .map(|live| live.canary.clone())
-                .collect(),
-            sweeps: self.sweep_views(),
-            sinks: self.sink_views(),
-            hub_reachable: self.hub_reachable,
-            last_round: self.history.last,
-            next_round: self.timetable.next(now.wall).filter(|_| !self.mode.one_shot),
-            history: self.history.points.clone(),
-        };
-        self.out.push(Effect::Publish(Arc::new(snapshot)));
-        self.out.append(&mut self.once_shown);
-    }
-
-    fn check_views(&self, now: Moment) -> Vec<CheckView> {
-        let patience = self.patience();
-        self.config
-            .tokens
-            .iter()
-            .flat_map(|token| &token.checks)
-            .map(|check| {
-                let key = check.key();
-                let state = self.checks.get(&key);
-                let kind = match check.expected {
-                    Expected::Denied => FindingKind::UnexpectedGrant,
-                    Expected::Allowed => FindingKind::UnexpectedDenial,
-                };
-                CheckView {
-                    expected: check.expected,
-                    allowed: state.and_then(|s| s.conclusive).map(|(allowed, _)| allowed),
-                    undetermined: state.map(|s| s.latest.conclusive().is_none()),
-                    drift: state.is_some_and(|s| s.drift(check.expected, patience))
-                        && ignores::accepted(&self.config, &check_finding(kind, &key), now.wall).is_none(),
-                    last_conclusive: state.and_then(|s| s.conclusive).map(|(_, at)| at),
-                    prediction_mismatch: self.mismatch_of(&key),
-                    key,
-                }
-            })
-            .collect()
-    }
-
-    pub(super) fn organization_views(&self, now: Moment) -> Vec<OrganizationView> {
-        let mut lowest: BTreeMap<&str, f64> = BTreeMap::new();
-        for token in &self.config.tokens {
-            let user = self.user_of(&Credential::Token(token.name.clone()));
-            if let Some(ratio) = self.pace.remaining_ratio(&user, now.mono) {
-                let entry = lowest.entry(&token.organization).or_insert(ratio);
-                *entry = entry.min(ratio);
-            }
-        }
-        self.config
-            .organizations
-            .iter()
-            .map(|organization| {
-                let open = || {
-                    self.canaries
-                        .values()
-                        .map(|live| &live.canary)
-                        .filter(|c| c.repo.namespace == organization.name && canary::unresolved(c))
-                };
-                OrganizationView {
-                    name: organization.name.clone(),
-                    quota_remaining: lowest.get(organization.name.as_str()).copied(),
-                    unfinished: u64::try_from(open().count()).unwrap_or(u64::MAX),
-                    oldest_unfinished: open().map(|c| c.planned_at).min(),
-                    inventory: self.inventory_view(&organization.name),
-                }
-            })
-            .collect()
-    }
-
-    fn shown_findings(&self) -> Vec<Finding> {
-        let (mut lasting, mut over): (Vec<Finding>, Vec<Finding>) =
-            self.findings.values().cloned().partition(|finding| finding.resolved_at.is_none());
-        lasting.sort_by_key(|finding| (finding.severity, finding.since));
-        over.sort_by_key(|finding| std::cmp::Reverse(finding.resolved_at));
-        over.truncate(RESOLVED_SHOWN);
-        lasting.extend(over);
-        lasting
     }
 }
 
