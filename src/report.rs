@@ -1,6 +1,7 @@
 //! What is told to people, scripts and Prometheus: a round's report, findings, and the snapshot of all state
 //! that the HTTP side serves. Shapes of the public contract; no behaviour.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,6 +71,16 @@ pub struct CheckResult {
 }
 
 impl CheckResult {
+    /// The check that it is of.
+    pub fn key(&self) -> CheckKey {
+        CheckKey {
+            organization: self.organization.clone(),
+            token: self.token.clone(),
+            permission: self.permission,
+            target: self.target.clone(),
+        }
+    }
+
     /// The id of the finding that this result is one sight of; of an unknown one, as if unknown were a kind.
     pub fn id(&self) -> String {
         let token = Some(self.token.as_str());
@@ -339,6 +350,8 @@ pub struct Snapshot {
     pub last_round: Option<Timestamp>,
     /// When the schedule makes something due next.
     pub next_round: Option<Timestamp>,
+    /// Why a check came out as it did, of every check that has a finding and was answered in this process.
+    pub explained: Arc<BTreeMap<CheckKey, Arc<str>>>,
     /// The last rounds of this process, oldest first.
     pub history: Arc<[RoundPoint]>,
 }

@@ -40,7 +40,7 @@ const ROOMS: &[(&str, Kind, &str)] = &[
     ("alert",     Core,  "access compare config moment planted report"),
     ("baseline",  Core,  "access config moment report"), // today's answers as expectations, in the config's words
     ("render",    Core,  "access config intent moment report"), // a report in, a text out; who writes it is the shell
-    ("explain",   Core,  "access compare hub moment"),
+    ("explain",   Core,  "access compare hub moment report"),
 
     ("probe",     Edge,  "access exchange moment secret"), // never hub: what holds tokens knows no provider
     ("store",     Edge,  "access alert intent moment planted report"),

@@ -16,7 +16,6 @@ use crate::hub::predict::Known;
 use crate::hub::shown::steers;
 use crate::logging::Scrub;
 use crate::moment::Timestamp;
-use crate::report::{CheckResult, Evidence};
 use crate::round::Grounds;
 
 use super::{ConfigArg, Exit, asked_to_stop, audit, complain_mildly, say};
@@ -211,24 +210,7 @@ async fn answer(
         let why = "trying it may create a repository, which only a check of the config asks for".to_owned();
         return Ok(Answer { grounds, observed: None, untried: why });
     }
-    Ok(Answer { grounds, observed: Some(observed(result)), untried: String::new() })
-}
-
-fn observed(result: &CheckResult) -> Observed {
-    let asked = |e: &Evidence| Asked {
-        method: e.method.to_owned(),
-        path: e.path.clone(),
-        status: e.status,
-        request_id: e.request_id.clone(),
-        failure: e.failure.map(str::to_owned),
-    };
-    Observed {
-        access: result.found,
-        at: result.observed_at,
-        sentence: result.explanation.clone(),
-        asked: result.evidence.iter().map(asked).collect(),
-        recorded: false,
-    }
+    Ok(Answer { grounds, observed: Some(Observed::of(result, false)), untried: String::new() })
 }
 
 /// What a running daemon wrote down; it holds the store, so that nothing may be asked beside it.

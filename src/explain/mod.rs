@@ -2,7 +2,7 @@
 //! declared, predicted and observed side by side, the factors in their order, the evidence, and what to change.
 //!
 //! Pure: what was found comes in, one text goes out. Words of the Hub are cut and stripped before they are
-//! shown. Serves the command `explain`.
+//! shown. Serves the command `explain` and the page of a finding.
 
 mod fix;
 #[cfg(test)]
@@ -16,6 +16,7 @@ use crate::hub::predict::{Concludes, Factor, FactorKind, Known, Prediction, mism
 use crate::hub::shown::{quoted, shown};
 use crate::hub::whoami::{Declared, Membership, Scope};
 use crate::moment::Timestamp;
+use crate::report::{CheckResult, Evidence};
 
 pub use fix::fix;
 
@@ -41,6 +42,26 @@ pub struct Observed {
     pub asked: Vec<Asked>,
     /// Recorded by a daemon, not asked just now.
     pub recorded: bool,
+}
+
+impl Observed {
+    /// What a round came to. `recorded`: not asked just now.
+    pub fn of(result: &CheckResult, recorded: bool) -> Observed {
+        let asked = |e: &Evidence| Asked {
+            method: e.method.to_owned(),
+            path: e.path.clone(),
+            status: e.status,
+            request_id: e.request_id.clone(),
+            failure: e.failure.map(str::to_owned),
+        };
+        Observed {
+            access: result.found,
+            at: result.observed_at,
+            sentence: result.explanation.clone(),
+            asked: result.evidence.iter().map(asked).collect(),
+            recorded,
+        }
+    }
 }
 
 /// Everything that is known of one check.

@@ -1,14 +1,30 @@
-//! What rounds came to: the report of the last one, and a point for each that the page draws, of this process.
+//! What rounds came to: the report of the last one, a point for each that the page draws, and why checks that have a
+//! finding came out as they did. All of this process.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::access::{Check, CheckKey};
+use crate::explain::{Facts, Observed, explain};
 use crate::moment::{Moment, Timestamp};
-use crate::report::{Report, RoundPoint};
+use crate::report::{FindingKind, Report, RoundPoint};
 
 use super::Engine;
+use super::record::check_finding;
 
 /// Points that are kept: three days of rounds every quarter of an hour.
 const KEPT: usize = 288;
+
+/// Texts that are kept, some kilobytes each; of the findings beyond, `explain` tells.
+const EXPLAINED: usize = 1000;
+
+/// Kinds of finding that a check may have.
+const OF_CHECKS: [FindingKind; 4] = [
+    FindingKind::UnexpectedGrant,
+    FindingKind::UnexpectedDenial,
+    FindingKind::LatentGrant,
+    FindingKind::PredictionMismatch,
+];
 
 /// What finished rounds left.
 #[derive(Debug, Default)]
@@ -17,6 +33,8 @@ pub(super) struct History {
     /// When the last one ended.
     pub last: Option<Timestamp>,
     pub points: Arc<[RoundPoint]>,
+    /// Why checks that have a finding came out as they did.
+    pub explained: Arc<BTreeMap<CheckKey, Arc<str>>>,
 }
 
 impl Engine {
@@ -37,5 +55,43 @@ impl Engine {
         }
         points.push(point);
         self.history.points = Arc::from(points);
+    }
+
+    /// Tells why this check came out as it did, if there is a finding of it: one that is over is told of as long as it
+    /// is shown.
+    pub(super) fn explain_check(&mut self, check: &Check, now: Moment) {
+        let key = check.key();
+        if self.mode.one_shot || !self.has_finding(&key) {
+            return;
+        }
+        let Some(result) = self.latest.get(&key) else { return };
+        let declared = self.tokens.get(&key.token).and_then(|state| state.declared.as_ref());
+        let text = explain(&Facts {
+            check,
+            expected: true,
+            endpoint: self.config.hub.endpoint.as_str(),
+            declared: declared.map(|known| (&known.declared, known.at)),
+            known: &self.known_of(check, now),
+            observed: Some(&Observed::of(result, true)),
+            untried: "",
+        });
+        let explained = Arc::make_mut(&mut self.history.explained);
+        if explained.len() < EXPLAINED || explained.contains_key(&key) {
+            explained.insert(key, Arc::from(text));
+        }
+    }
+
+    /// Forgets the texts of checks that have no finding any more.
+    pub(super) fn forget_explained(&mut self) {
+        let gone: Vec<CheckKey> =
+            self.history.explained.keys().filter(|key| !self.has_finding(key)).cloned().collect();
+        if !gone.is_empty() {
+            let explained = Arc::make_mut(&mut self.history.explained);
+            explained.retain(|key, _| !gone.contains(key));
+        }
+    }
+
+    fn has_finding(&self, key: &CheckKey) -> bool {
+        OF_CHECKS.iter().any(|kind| self.findings.contains_key(&check_finding(*kind, key)))
     }
 }

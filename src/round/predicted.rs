@@ -39,7 +39,7 @@ impl Engine {
         Some(predict(declared, &check.organization, check.permission, &check.target, &known))
     }
 
-    fn known_of(&self, check: &Check, now: Moment) -> Known {
+    pub(super) fn known_of(&self, check: &Check, now: Moment) -> Known {
         match &check.target {
             Target::Whole => Known::default(),
             Target::Create { group: None, .. } => Known { place: Place::Root, ..Known::default() },
@@ -174,6 +174,7 @@ impl Engine {
         if let Some(latest) = self.latest.get_mut(&check.key()) {
             latest.predicted = predicted;
             self.changed = true;
+            self.explain_check(check, now);
         }
     }
 

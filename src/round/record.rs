@@ -35,6 +35,7 @@ impl Engine {
                 let body = self.basis(&check, &result, now).to_string();
                 self.remember(Write::Answer(LastAnswer { key: check.key(), at: result.observed_at, body }));
                 self.latest.insert(check.key(), result);
+                self.explain_check(&check, now);
             }
         }
     }
@@ -93,6 +94,7 @@ impl Engine {
             result.explanation = sentences::result(check, verdict, Access::Allowed, "");
             result.canary = Some(shown(&canary));
         }
+        self.explain_check(check, now);
         self.changed = true;
     }
 
@@ -201,6 +203,7 @@ impl Engine {
         let old = now.wall - FINDINGS_STAY;
         self.findings.retain(|_, finding| finding.resolved_at.is_none_or(|at| at > old));
         self.forget_old_findings();
+        self.forget_explained();
         self.ignore_findings(now);
         if round.recovery {
             self.recovering = false;
@@ -249,12 +252,7 @@ impl Engine {
     /// What became known after the check was told: the canary's end, or its presence.
     fn finish_late(&mut self, at: usize, now: Moment) {
         let Some(result) = self.result_of(at, now) else { return };
-        let key = CheckKey {
-            organization: result.organization.clone(),
-            token: result.token.clone(),
-            permission: result.permission,
-            target: result.target.clone(),
-        };
+        let key = result.key();
         let same = self.latest.get(&key).is_some_and(|latest| latest.found == result.found);
         if same {
             self.latest.insert(key, result);

@@ -37,6 +37,7 @@ impl Engine {
             hub_reachable: self.hub_reachable,
             last_round: self.history.last,
             next_round: self.timetable.next(now.wall).filter(|_| !self.mode.one_shot),
+            explained: self.history.explained.clone(),
             history: self.history.points.clone(),
         };
         self.out.push(Effect::Publish(Arc::new(snapshot)));

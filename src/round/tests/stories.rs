@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::access::{RepoType, TokenName};
+use crate::access::{CheckKey, RepoType, TokenName};
 use crate::config::Config;
 use crate::exchange::{Credential, Exchange, Verb};
 use crate::hub::routes;
@@ -118,6 +118,33 @@ fn the_last_rounds_and_the_next_are_shown() {
     assert!(rounds >= 4 && shown.history.windows(2).all(|pair| pair[0].at < pair[1].at));
     assert!(shown.history.iter().all(|point| point.oldest.is_some_and(|age| age < S(1800))));
     assert!(shown.next_round.is_some_and(|next| next > shown.at && next.since(shown.at) <= S(900)));
+}
+
+#[test]
+fn why_is_told_of_what_has_a_finding_and_of_nothing_else() {
+    let mut life = world(configured(PLAIN), SERVE, 1);
+    life.start();
+    serve_for(&mut life, 2 * 900);
+    let shown = life.shown.as_ref().expect("a snapshot");
+    let mut wanted: Vec<CheckKey> =
+        life.reports.last().expect("a report").results.iter().map(CheckResult::key).collect();
+    wanted.retain(|key| {
+        shown.findings.iter().any(|f| {
+            f.token.as_ref() == Some(&key.token)
+                && f.permission == Some(key.permission)
+                && f.target.as_ref() == Some(&key.target)
+        })
+    });
+    wanted.sort();
+    let told: Vec<&CheckKey> = shown.explained.keys().collect();
+    assert!(!wanted.is_empty() && told == wanted.iter().collect::<Vec<_>>(), "{told:?}");
+    let created = result(&life, "model", "open").key();
+    let text = shown.explained.get(&created).expect("a text");
+    for part in
+        ["May 'open' create a model in", "Verdict: UNEXPECTED GRANT", "What to do:", "POST /api/repos/create"]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
 }
 
 #[test]

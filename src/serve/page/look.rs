@@ -376,7 +376,9 @@ pub(super) struct FindingPage<'a> {
     /// What happened and what to do.
     pub detail: &'a str,
     pub evidence: &'a [Evidence],
-    /// The command that says more.
+    /// The whole reasoning, as `explain` tells it; `None` before an answer of this process.
+    pub explained: Option<&'a str>,
+    /// The command that asks anew and tells the same.
     pub command: Option<String>,
 }
 
@@ -437,6 +439,12 @@ pub(super) fn one<'a>(snapshot: &'a Snapshot, id: &str, now: Timestamp) -> Optio
             |finding| &finding.detail,
         ),
         evidence: result.map_or(&[], |result| &result.evidence),
+        explained: explained(snapshot, result),
         command,
     })
+}
+
+/// What was reasoned about the check of this result.
+fn explained<'a>(snapshot: &'a Snapshot, result: Option<&CheckResult>) -> Option<&'a str> {
+    snapshot.explained.get(&result?.key()).map(|text| &**text)
 }

@@ -205,16 +205,18 @@ fn a_finding_and_a_check_have_pages_of_their_own() {
     let snapshot = Snapshot {
         report: report(Summary::default(), vec![result("ci"), result("other")]),
         findings: vec![finding(FindingKind::UnexpectedGrant, "ci", None)],
+        explained: Arc::new([(result("ci").key(), Arc::from("because"))].into()),
         ..Snapshot::default()
     };
     let page = one(&snapshot, &snapshot.findings[0].key().id(), NOW).expect("a page");
     assert_eq!((page.class, page.detail, page.evidence.len()), ("bad", "'ci' can write", 1));
+    assert_eq!(page.explained, Some("because"));
     let known = ("predicted", "denied".to_owned());
     assert!(
         page.facts.contains(&known) && page.facts.contains(&("observed", "denied (scope), 0 s ago".into()))
     );
     let page = one(&snapshot, &result("other").id(), NOW).expect("a page");
-    assert_eq!((page.class, page.detail), ("good", "as it should be"));
+    assert_eq!((page.class, page.detail, page.explained), ("good", "as it should be", None));
     assert!(one(&snapshot, "0000000000000000", NOW).is_none());
 }
 
@@ -267,6 +269,7 @@ fn no_name_becomes_markup() {
             organizations: ["acme", name.as_str()].map(organization).to_vec(),
             findings: vec![finding(FindingKind::UnexpectedGrant, &name, None)],
             history: Arc::from([point(), point()]),
+            explained: Arc::new([(result(&name).key(), Arc::from(name.as_str()))].into()),
             ..Snapshot::default()
         };
         let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("token", &name).finish();
