@@ -46,7 +46,7 @@ const ROOMS: &[(&str, Kind, &str)] = &[
     ("store",     Edge,  "access alert intent moment planted report"),
     ("metrics",   Edge,  "access alert intent moment report"),
     ("notify",    Edge,  "access alert config moment report secret"), // config: kinds of sink, and how far an address may be
-    ("serve",     Edge,  "access intent metrics moment report"),
+    ("serve",     Edge,  "access intent metrics moment render report"), // render: the schemas that its API promises
     ("logging",   Edge,  "access secret"),
 
     ("round",     Shell, "access exchange intent moment planted report secret \

@@ -116,7 +116,7 @@ enum Command {
     /// The simulated Hub alone.
     #[cfg(feature = "simulator")]
     Hub(hub::HubArgs),
-    /// The JSON Schema of the config, or of the report.
+    /// The JSON Schema of the config or of the report, or the OpenAPI document of the HTTP side.
     Schema {
         /// Of what.
         #[arg(value_enum, default_value_t = Described::Config)]
@@ -143,6 +143,8 @@ enum Described {
     Config,
     /// What `audit --format json` and `GET /api/v1/report` answer.
     Report,
+    /// Every route of the daemon.
+    Api,
 }
 
 impl Described {
@@ -150,6 +152,7 @@ impl Described {
         match self {
             Described::Config => crate::config::schema(),
             Described::Report => crate::render::report_schema(),
+            Described::Api => crate::serve::openapi(),
         }
     }
 }

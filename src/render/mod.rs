@@ -21,7 +21,7 @@ use crate::report::{CheckResult, Evidence, Finding, FindingKey, FindingKind, Rep
 pub use junit::junit;
 pub use markdown::markdown;
 pub use sarif::sarif;
-pub use schema::report_schema;
+pub use schema::{canaries_schema, findings_schema, report_schema};
 
 /// What one round came to, with all that is needed to tell it.
 #[derive(Debug, Clone, Copy)]

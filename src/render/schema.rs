@@ -1,12 +1,13 @@
-//! The JSON Schema of the report: what `audit --format json` and `GET /api/v1/report` promise, made of the same closed
-//! lists that the report is written with.
+//! The JSON Schemas of the report, of findings and of canaries: what `audit --format json` and the API promise, made of
+//! the same closed lists that they are written with.
 //!
 //! Strict: no key more, no key less, no word that is not on its list, and no verdict that the answer does not give.
 
 use serde_json::{Value, json};
 
-use crate::access::{DenyReason, Expected, Permission, RepoType, UnknownReason};
-use crate::intent::ShownState;
+use crate::access::{DenyReason, Expected, Permission, RepoType, Severity, UnknownReason};
+use crate::intent::{CanaryState, DeleteOutcome, Deleter, ShownState};
+use crate::report::FindingKind;
 
 /// JSON Schema (2020-12) of the report.
 pub fn report_schema() -> Value {
@@ -36,6 +37,102 @@ pub fn report_schema() -> Value {
             ]),
         },
     })
+}
+
+/// JSON Schema of `GET /api/v1/findings`.
+pub fn findings_schema() -> Value {
+    json!({
+        "description": "What is not as it should be and lasts, the most severe first; then what ended lately.",
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["schema", "findings"],
+        "properties": {
+            "schema": { "const": 1, "description": "The version of this shape." },
+            "findings": { "type": "array", "items": finding() },
+        },
+    })
+}
+
+fn finding() -> Value {
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": [
+            "id", "kind", "organization", "token", "permission", "target", "severity", "since", "last_seen",
+            "resolved_at", "detail",
+        ],
+        "properties": {
+            "id": {
+                "type": "string", "pattern": "^[0-9a-f]{16}$",
+                "description": "The same whenever the same thing is wrong; its page is `/findings/ID`.",
+            },
+            "kind": { "enum": words(FindingKind::ALL, |kind| kind.as_str()) },
+            "organization": {
+                "type": "string", "description": "Its exact name; empty where it concerns all of them.",
+            },
+            "token": { "type": ["string", "null"], "description": "The name that the config gives to it." },
+            "permission": { "enum": or_null(words(Permission::ALL, |p| p.as_str())) },
+            "target": { "type": ["string", "null"], "description": "As in the report." },
+            "severity": { "enum": words(Severity::ALL, |severity| severity.as_str()) },
+            "since": time("When it was first seen in this episode."),
+            "last_seen": time("When it was last confirmed."),
+            "resolved_at": { "anyOf": [{ "type": "null" }, time("When it ended.")] },
+            "detail": text("What happened, to what, and what to do."),
+        },
+    })
+}
+
+/// JSON Schema of `GET /api/v1/canaries`.
+pub fn canaries_schema() -> Value {
+    json!({
+        "description": "Every canary of the journal that is not done with, the oldest first.",
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["schema", "canaries"],
+        "properties": {
+            "schema": { "const": 1, "description": "The version of this shape." },
+            "canaries": { "type": "array", "items": kept_canary() },
+        },
+    })
+}
+
+fn kept_canary() -> Value {
+    let delete = json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["at", "by", "outcome"],
+        "properties": {
+            "at": time("When it was made durable, just before it was sent."),
+            "by": { "enum": words(Deleter::ALL, |by| by.as_str()) },
+            "outcome": { "enum": words(DeleteOutcome::ALL, |outcome| outcome.as_str()) },
+        },
+    });
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": [
+            "id", "organization", "repo", "type", "token", "state", "journal_state", "planned_at", "next_at",
+            "deletes", "note",
+        ],
+        "properties": {
+            "id": { "type": "integer", "description": "Its number in the journal, for `canaries close`." },
+            "organization": text("The organization under its exact name."),
+            "repo": { "type": "string", "pattern": "^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$" },
+            "type": { "enum": words(RepoType::ALL, |kind| kind.as_str()) },
+            "token": text("The token that was probed."),
+            "state": { "enum": words(ShownState::ALL, |state| state.as_str()) },
+            "journal_state": { "enum": words(CanaryState::ALL, |state| state.as_str()) },
+            "planned_at": time("When its intent was made."),
+            "repo_id": { "type": "string", "description": "The Hub's id, once an answer gave one." },
+            "next_at": { "anyOf": [{ "type": "null" }, time("When it is looked at next.")] },
+            "deletes": { "type": "array", "items": delete },
+            "note": { "type": "string", "description": "Why it stands where it stands." },
+        },
+    })
+}
+
+fn or_null(words: Vec<&'static str>) -> Vec<Option<&'static str>> {
+    words.into_iter().map(Some).chain([None]).collect()
 }
 
 fn result() -> Value {

@@ -4,6 +4,7 @@
 //! connections that idle ones cannot use up, on the time a request's head may take, on a connection's life, and a
 //! deadline for the end.
 
+mod openapi;
 mod page;
 mod ready;
 mod routes;
@@ -30,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use crate::metrics::Metrics;
 use crate::moment::Timestamp;
 use crate::report::Snapshot;
+pub use openapi::{Needs, ROUTES, Route, openapi};
 pub use ready::{Latch, Readiness};
 use seats::{Seat, Seats};
 

@@ -64,6 +64,7 @@ pub(super) fn router(served: Served, loopback: bool) -> Router {
         .route("/api/v1/report", get(report))
         .route("/api/v1/findings", get(findings))
         .route("/api/v1/canaries", get(canaries))
+        .route("/api/v1/openapi.json", get(described))
         .fallback(async || sentence(StatusCode::NOT_FOUND, "There is nothing here."))
         .method_not_allowed_fallback(async || {
             sentence(StatusCode::METHOD_NOT_ALLOWED, "This route does not know this method.")
@@ -263,6 +264,10 @@ async fn findings(State(site): State<Arc<Site>>) -> Response {
 
 async fn canaries(State(site): State<Arc<Site>>) -> Response {
     written(site.views.canaries(&site.served.snapshot.load_full()))
+}
+
+async fn described() -> Response {
+    json(StatusCode::OK, super::openapi().to_string())
 }
 
 fn written(body: Result<axum::body::Bytes, serde_json::Error>) -> Response {

@@ -5,6 +5,7 @@ digests, GitHub's own renderer reads the Markdown.  Names in this world try to b
 Serves whoever changes what a report says.  Run with the Python that tests/run keeps its tools in.
 """
 
+import contextlib
 import copy
 import hashlib
 import html.parser
@@ -21,6 +22,7 @@ from pathlib import Path
 
 import cmarkgfm
 import jsonschema
+import openapi_spec_validator
 from cmarkgfm.cmark import Options
 from lxml import etree
 
@@ -149,6 +151,56 @@ class Stage:
         self.folder.cleanup()
 
 
+@contextlib.contextmanager
+def daemon():
+    """A daemon after its first round; its address."""
+    process = subprocess.Popen([BIN, "serve", "--config", "conf/audit.yaml"], cwd=STAGE.dir,
+                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        url = f"http://127.0.0.1:{STAGE.port}"
+        wait_until(lambda: http(url + "/api/v1/report")[0] == 200, "a round", 30)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+class Api(unittest.TestCase):
+    """The OpenAPI document is one, and the daemon keeps to it."""
+
+    def setUp(self):
+        said = subprocess.run([BIN, "schema", "api"], capture_output=True, check=True, timeout=20).stdout
+        self.document = json.loads(said)
+
+    def schema(self, name):
+        whole = {"$ref": f"#/components/schemas/{name}", "components": self.document["components"]}
+        return jsonschema.Draft202012Validator(whole)
+
+    def test_it_is_an_openapi_document(self):
+        openapi_spec_validator.validate(self.document)
+
+    def test_every_route_answers_as_it_says(self):
+        with daemon() as url:
+            self.assertEqual(json.loads(http(url + "/api/v1/openapi.json")[1]), self.document)
+            findings = json.loads(http(url + "/api/v1/findings")[1])
+            asked = 0
+            for path, route in self.document["paths"].items():
+                for method, operation in route.items():
+                    address = url + path.replace("{id}", findings["findings"][0]["id"])
+                    status, _, head = http(address, method.upper())
+                    told = operation["responses"][str(status)]["content"]
+                    self.assertIn(head["content-type"].split(";")[0], told, path)
+                    asked += 1
+            self.assertGreaterEqual(asked, 14)
+            for name in ("report", "findings", "canaries"):
+                answer = json.loads(http(f"{url}/api/v1/{name}")[1])
+                self.schema(name).validate(answer)
+                for wrong in ({**answer, "more": 1}, {k: v for k, v in answer.items() if k != name}):
+                    if name == "report" and "more" not in wrong:
+                        del wrong["summary"]
+                    self.assertFalse(self.schema(name).is_valid(wrong), name)
+
+
 class Json(unittest.TestCase):
     def setUp(self):
         self.report = json.loads(STAGE.text["json"])
@@ -261,17 +313,10 @@ class Sarif(unittest.TestCase):
             self.assertEqual(api[key], ids(self.results)[key])
 
     def served(self, path):
-        daemon = subprocess.Popen([BIN, "serve", "--config", "conf/audit.yaml"], cwd=STAGE.dir,
-                                  stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            url = f"http://127.0.0.1:{STAGE.port}"
-            wait_until(lambda: http(url + "/api/v1/report")[0] == 200, "a round", 30)
+        with daemon() as url:
             Json.setUp(self)
             self.schema.validate(json.loads(http(url + "/api/v1/report")[1]))
             return json.loads(http(url + path)[1])
-        finally:
-            daemon.terminate()
-            daemon.wait(30)
 
 
 class Junit(unittest.TestCase):

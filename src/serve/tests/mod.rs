@@ -280,6 +280,27 @@ async fn the_page_shows_what_lasts_and_lets_nothing_in() {
 }
 
 #[tokio::test]
+async fn every_route_is_described_and_no_other() {
+    let code = include_str!("../routes.rs");
+    let mut there: Vec<&str> =
+        code.split(".route(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    let mut described: Vec<&str> = ROUTES.iter().map(|route| route.path).collect();
+    there.sort_unstable();
+    described.sort_unstable();
+    assert_eq!(there, described);
+    let closed = Access { page: true, lifecycle: false };
+    let site = site(|served| served.access = Arc::new(ArcSwap::from_pointee(closed))).await;
+    for route in ROUTES {
+        let heard = site.ask(if route.method == "get" { "GET" } else { "POST" }, route.path).await;
+        let known = route.answers.iter().any(|(status, ..)| *status == heard.status);
+        assert!(known, "{} {} answers {}", route.method, route.path, heard.status);
+        let wrong = site.ask(if route.method == "get" { "POST" } else { "GET" }, route.path).await;
+        assert_eq!(wrong.status, 405, "{}", route.path);
+    }
+    site.end().await;
+}
+
+#[tokio::test]
 async fn unknown_paths_and_methods_are_told_apart() {
     let site = site(|_| {}).await;
     assert_eq!(site.ask("GET", "/nowhere").await.status, 404);
