@@ -9,8 +9,19 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
-/// Declares an enum whose variants have one spelling each, used in config, reports, labels and the store.
+/// Declares an enum whose variants have one spelling each, used in config, reports, labels and the store. With
+/// `described` before its name each variant tells what it means, in the words of its own documentation.
 macro_rules! words {
+    ($(#[$about:meta])* described $name:ident { $($(#[doc = $doc:literal])+ $variant:ident = $text:literal),+ $(,)? }) => {
+        words! { $(#[$about])* $name { $($(#[doc = $doc])+ $variant = $text),+ } }
+
+        impl $name {
+            /// What it means: a sentence or two for people, with spaces before each line.
+            pub const fn about(self) -> &'static str {
+                match self { $($name::$variant => concat!($($doc),+)),+ }
+            }
+        }
+    };
     ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
         $(#[$about])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,23 +94,40 @@ words! {
 
 words! {
     /// What a token may be asked to do; the permissions of the contract.
-    Permission {
+    described Permission {
+        /// Create a repository: a model, a dataset or a space, in the root or in a resource group.
         RepoCreate = "repo.create",
+        /// Read a repository, private ones included.
         RepoRead = "repo.read",
+        /// Write to a repository.
         RepoWrite = "repo.write",
+        /// See the jobs of the organization.
         JobRead = "job.read",
+        /// Run jobs in the organization.
         JobWrite = "job.write",
+        /// See the inference endpoints of the organization.
         EndpointRead = "endpoint.read",
+        /// Create, change and delete inference endpoints.
         EndpointWrite = "endpoint.write",
+        /// Call the inference endpoints of the organization.
         EndpointInfer = "endpoint.infer",
+        /// List the members of the organization, those included whom only members see.
         OrgMembers = "org.members",
+        /// List all repositories of the organization, with their settings.
         OrgRepositories = "org.repositories",
+        /// Read the audit log.
         OrgAuditLog = "org.audit_log",
+        /// Read what the organization uses and pays.
         OrgBilling = "org.billing",
+        /// List the service accounts.
         OrgServiceAccounts = "org.service_accounts",
+        /// Read the network security settings.
         OrgNetworkSecurity = "org.network_security",
+        /// List the resource groups.
         OrgResourceGroups = "org.resource_groups",
+        /// Read the webhooks of the token's user.
         UserWebhooks = "user.webhooks",
+        /// Read what the token's user uses and pays.
         UserBilling = "user.billing",
     }
 }
@@ -111,14 +139,20 @@ words! {
 
 words! {
     /// Why the Hub refused. Closed, because it is a label.
-    DenyReason {
+    described DenyReason {
         /// The token or its user lacks the right: the Hub's generic refusals.
         Scope = "scope",
+        /// The organization's token policy refuses this token: its kind is not accepted, or it waits for approval.
         TokenPolicy = "token_policy",
+        /// The organization revoked this token's access.
         TokenRevoked = "token_revoked",
+        /// The organization wants a sign-on (SSO) that this token's user has not done.
         Sso = "sso",
+        /// The organization wants two factors from this token's user.
         Mfa = "mfa",
+        /// The organization does not accept requests from this network address.
         IpRestriction = "ip_restriction",
+        /// The plan does not include it, or it was not paid.
         Billing = "billing",
         /// The Hub says "not found" to this token of a repository that is there.
         Hidden = "hidden",
@@ -129,19 +163,33 @@ words! {
 
 words! {
     /// Why nothing can be said. Closed, because it is a label.
-    UnknownReason {
+    described UnknownReason {
+        /// The token is missing, unreadable, or no longer accepted by the Hub: expired, deleted or mistyped.
         TokenInvalid = "token_invalid",
+        /// The Hub asked us to wait (429), or our share of the user's limit is used up.
         RateLimited = "rate_limited",
+        /// No canary may be created now: the day's bound, three unresolved canaries, or the Hub's own cap.
         CreationCap = "creation_cap",
+        /// Nothing showed that a denial would mean something: the organization, the observer or the Hub's "not found" could not
+        /// be verified, or creating is latched off.
         NoControl = "no_control",
+        /// The repository or group of the check is not there, or nobody who could see it was asked.
         TargetMissing = "target_missing",
+        /// The Hub says that it stands in the way of something else (409).
         Conflict = "conflict",
+        /// The Hub asks for a payment (402), which says nothing of the right.
         Billing = "billing",
+        /// The Hub failed (5xx).
         HubError = "hub_error",
+        /// No answer came in time.
         Timeout = "timeout",
+        /// No connection, or it broke.
         Network = "network",
+        /// An answer of another shape than the Hub's documents and recordings have: nothing is guessed from it.
         Unrecognized = "unrecognized",
+        /// The intent could not be made durable, so nothing was sent that changes the Hub.
         IntentNotStored = "intent_not_stored",
+        /// It needs a request that changes something, and `--read-only` was given.
         ReadOnly = "read_only",
     }
 }

@@ -137,26 +137,46 @@ pub struct Report {
 
 words! {
     /// Kinds of finding.
-    FindingKind {
+    described FindingKind {
+        /// The Hub allowed what is expected to be denied.
         UnexpectedGrant = "unexpected_grant",
+        /// The Hub denied what is expected to be allowed, as often in a row as `alerts.confirm_denials` says.
         UnexpectedDenial = "unexpected_denial",
+        /// Denied, as expected, but only because of the user's role: the token's own scope would allow it.
         LatentGrant = "latent_grant",
+        /// The Hub does otherwise than its documents say of what the token declares.
         PredictionMismatch = "prediction_mismatch",
+        /// The token cannot be read, or the Hub does not accept it.
         TokenUnusable = "token_unusable",
+        /// The token expires within `alerts.expires_within`.
         ExpiresSoon = "expires_soon",
+        /// The secret is another than before.
         Rotated = "rotated",
+        /// What the token declares changed, or differs from what is pinned under `declared`.
         DeclaredChanged = "declared_changed",
+        /// The user's role in the organization or in a resource group changed.
         RoleChanged = "role_changed",
+        /// The token belongs to another user than before.
         OwnerChanged = "owner_changed",
+        /// What the organization bars this token from changed.
         PolicyChanged = "policy_changed",
+        /// The token declares a permission that this version does not know.
         UnknownPermission = "unknown_permission",
+        /// The token declares a permission that no check covers.
         UncheckedPermission = "unchecked_permission",
+        /// A token of the organization that the config does not name.
         UnmanagedToken = "unmanaged_token",
+        /// A token of the config that the organization's inventory does not show.
         MissingToken = "missing_token",
+        /// A canary whose absence is not proven, or creating was latched off.
         CanaryLeft = "canary_left",
+        /// The journal is not the one of before: emptied, replaced, restored or changed.
         StateReset = "state_reset",
+        /// A whole round got no usable answer.
         HubUnreachable = "hub_unreachable",
+        /// No conclusive answer for longer than `alerts.stale_after`, or the controls failed although the Hub answers.
         Blind = "blind",
+        /// An entry of `ignores` is past its last day.
         IgnoreExpired = "ignore_expired",
     }
 }
