@@ -127,8 +127,12 @@ enum Command {
         /// bash, elvish, fish, powershell or zsh.
         shell: clap_complete::Shell,
     },
-    /// The manual page.
-    Man,
+    /// The manual: one page, or with --output a page for every command.
+    Man {
+        /// Write the pages into this directory, which is made if it is not there.
+        #[arg(long, value_name = "DIR")]
+        output: Option<PathBuf>,
+    },
 }
 
 /// Said instead of anything that would repeat it.
@@ -246,7 +250,7 @@ fn run(cli: Cli, scrub: Scrub) -> Result<Exit, Fault> {
             clap_complete::generate(shell, &mut Cli::command(), "scopewatch", &mut text);
             say(&String::from_utf8_lossy(&text))
         }
-        Command::Man => man(),
+        Command::Man { output } => man(output.as_deref()),
     }
 }
 
@@ -266,7 +270,18 @@ fn check(path: &std::path::Path) -> Result<Exit, Fault> {
     ))
 }
 
-fn man() -> Result<Exit, Fault> {
+fn man(output: Option<&std::path::Path>) -> Result<Exit, Fault> {
+    if let Some(directory) = output {
+        let written = std::fs::create_dir_all(directory)
+            .and_then(|()| clap_mangen::generate_to(Cli::command(), directory));
+        return written.map(|()| Exit::Ok).map_err(|error| {
+            Fault::Usage(format!(
+                "the manual cannot be written to '{}' ({}); name a directory that may be written",
+                directory.display(),
+                error.kind()
+            ))
+        });
+    }
     let mut text = Vec::new();
     clap_mangen::Man::new(Cli::command())
         .render(&mut text)

@@ -73,6 +73,16 @@ class Alone(Case):
             self.assertIn(command, text)
         self.assertNotIn("--secret", text, "secrets are never arguments")
 
+    def test_every_command_has_a_manual_page(self):
+        pages = self.dir / "man" / "man1"
+        self.run_binary("man", "--output", str(pages), expect=0)
+        named = {page.name for page in pages.iterdir()}
+        for command in ("", "-serve", "-audit", "-explain", "-canaries-close", "-evidence-verify", "-man"):
+            self.assertIn(f"scopewatch{command}.1", named)
+            self.assertIn(".SH SYNOPSIS", (pages / f"scopewatch{command}.1").read_text())
+        failed = self.run_binary("man", "--output", str(pages / "scopewatch.1"), expect=2)
+        self.assertRegex(failed.err, "cannot be written.*name a directory")
+
     def test_demo_once(self):
         done = self.run_binary("demo", "--once", "--listen", "127.0.0.1:0", timeout=180, expect=0)
         for step in "1234":
