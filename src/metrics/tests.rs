@@ -84,6 +84,11 @@ fn rendered(metrics: &Metrics, snapshot: Snapshot) -> String {
     metrics.render(&Arc::new(snapshot), NOW)
 }
 
+/// An exposition in which every metric is there.
+pub(crate) fn example() -> String {
+    rendered(&busy(), full())
+}
+
 /// Reads an exposition: family → (type, label names), and checks the grammar on the way.
 fn families(text: &str) -> BTreeMap<String, (String, BTreeSet<String>)> {
     let mut all: BTreeMap<String, (String, BTreeSet<String>)> = BTreeMap::new();
@@ -123,7 +128,7 @@ fn families(text: &str) -> BTreeMap<String, (String, BTreeSet<String>)> {
 
 #[test]
 fn what_is_exposed_is_what_the_catalogue_lists() {
-    let exposed = families(&rendered(&busy(), full()));
+    let exposed = families(&example());
     let mut listed = BTreeMap::new();
     let mut later = BTreeSet::new();
     for line in include_str!("../../tests/metrics.catalogue").lines() {

@@ -4,3 +4,4 @@ mod baseline;
 mod bench;
 mod explain;
 mod plan;
+mod reference;
