@@ -83,7 +83,8 @@ impl Section {
 /// Whether this is a key, or one of the fixed words, of the configuration.
 pub(super) fn known(word: &str) -> bool {
     static WORDS: LazyLock<HashSet<&str>> = LazyLock::new(|| {
-        let mut words: HashSet<&str> = SECTIONS.iter().flat_map(|section| section.names()).collect();
+        let sections = SECTIONS.iter().chain(super::web::SECTIONS);
+        let mut words: HashSet<&str> = sections.flat_map(|section| section.names()).collect();
         words.extend(["file", "env", "true", "false", "null"]);
         words.extend(Permission::ALL.iter().map(|p| p.as_str()));
         words.extend(FindingKind::ALL.iter().map(|k| k.as_str()));

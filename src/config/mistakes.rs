@@ -240,6 +240,11 @@ pub(super) fn quoted(text: &str) -> String {
     format!("`{shown}{more}`")
 }
 
+/// A text of any length as a terminal may be given it.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().map(plain).collect()
+}
+
 /// What a terminal may be given of a character: nothing that moves the cursor or turns the direction.
 fn plain(c: char) -> char {
     match c {

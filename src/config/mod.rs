@@ -34,6 +34,7 @@ mod tests;
 mod tokens;
 mod tree;
 mod values;
+pub mod web;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -80,6 +81,11 @@ pub const EXAMPLE: &str = document::EXAMPLE;
 /// Reads a configuration: the whole of it, or every mistake in it.
 pub fn parse(main: Source<'_>, disk: &dyn Disk) -> Result<Parsed, Mistakes> {
     document::read(main, disk)
+}
+
+/// A path of the configuration as a message may show it: somebody may have pasted a secret in its place.
+pub fn shown(path: &Path) -> String {
+    mistakes::printable(&redact::text(&path.display().to_string()))
 }
 
 /// The whole configuration, valid in itself.

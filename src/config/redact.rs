@@ -199,6 +199,13 @@ fn walk(node: &Node, stand: Stand, part: Part, log: &mut Log) {
                             walk(list, Stand::Open, Part::Other, log);
                         }
                     }
+                    // Of the web config: names, which may be any word, each with the hash of a password.
+                    ("basic_auth_users", Value::Map(users)) => {
+                        for (name, hash) in users {
+                            scalar(name, name.word(), Stand::Name, log);
+                            scalar(hash, hash.word(), Stand::Secret, log);
+                        }
+                    }
                     (name, _) => walk(value, below(name, stand, part), part, log),
                 }
             }
@@ -211,6 +218,7 @@ fn below(name: &str, stand: Stand, part: Part) -> Stand {
     match name {
         "env" => Stand::Variable,
         "file" | "from_directory" | "web_config" | "ca_files" | "include" => Stand::Path,
+        "cert_file" | "key_file" | "client_ca_file" => Stand::Path,
         "url" | "endpoint" | "proxy" => Stand::Address,
         "name" if part == Part::Tokens => Stand::Name,
         "token" if part == Part::Ignores => Stand::Open,
