@@ -136,7 +136,7 @@ fn read_variable(name: &str) -> Result<Secret, SecretFault> {
 }
 
 /// Linux's number of the flag.
-const O_NONBLOCK: i32 = 0o4000;
+pub(super) const O_NONBLOCK: i32 = 0o4000;
 
 /// Opens once and looks at what was opened, so that a swapped link cannot be read half-way.
 fn read_secret_file(path: &Path) -> Result<Vec<u8>, SecretFault> {

@@ -4,6 +4,7 @@
 //! goes wrong is one sentence and an exit code; nothing is left half-built.
 
 mod clock;
+mod door;
 mod files;
 mod hardening;
 mod outlet;
@@ -34,6 +35,7 @@ use crate::schedule::Classes;
 use crate::store::{self, Store, StoreFault, Write};
 
 pub use clock::wall_now;
+pub use door::check_web_config;
 pub use files::{Loaded, load_config};
 pub use hardening::harden;
 pub use outlet::Progress;

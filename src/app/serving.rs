@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::TokenName;
-use crate::config::{Config, Server};
+use crate::config::Config;
 use crate::logging::Scrub;
 use crate::metrics::Metrics;
 use crate::notify::Courier;
@@ -21,9 +21,10 @@ use crate::report::Snapshot;
 use crate::round::drive::Driver;
 use crate::round::{Event, Mode};
 use crate::schedule::Classes;
-use crate::serve::{Access, Command, Limits, Readiness, Served};
+use crate::serve::{Access, Command, Limits, Readiness, Served, admit};
 
 use super::clock::wall_now;
+use super::door::{Entrance, News, Opened, Reading, access};
 use super::files::{Loaded, load_config, warnings};
 use super::outlet::Shown;
 use super::ticks::Ticks;
@@ -37,6 +38,7 @@ pub struct Daemon {
     read_only: bool,
     config: Arc<ArcSwap<Config>>,
     access: Arc<ArcSwap<Access>>,
+    entrance: Entrance,
     prober: Arc<ArcSwap<Prober>>,
     courier: Arc<ArcSwapOption<Courier>>,
     metrics: Metrics,
@@ -49,21 +51,6 @@ pub struct Daemon {
     tasks: JoinSet<()>,
     round_over: oneshot::Receiver<()>,
     hangup: Signal,
-}
-
-/// What may be seen and done at this address.
-fn access(server: &Server, address: SocketAddr) -> Access {
-    Access { page: server.open_page || address.ip().is_loopback(), lifecycle: server.lifecycle }
-}
-
-/// Refuses what would be silently less than what was asked for.
-fn refuse_unbuilt(config: &Config) -> Result<(), Fault> {
-    if config.server.web_config.is_some() {
-        return Err(Fault::Usage(
-            "server.web_config is not supported by this version: it would serve without the TLS and passwords that you ask for; remove it and listen on loopback behind a proxy".to_owned(),
-        ));
-    }
-    Ok(())
 }
 
 fn warn_of_config(loaded: &Loaded) {
@@ -82,6 +69,7 @@ fn metrics_for(config: &Config) -> Metrics {
     metrics.set_sinks(&config.alerts.sinks.iter().map(|sink| sink.name.as_str()).collect::<Vec<_>>());
     metrics.set_routes(crate::hub::routes::ALL);
     metrics.config_reloaded(true, wall_now());
+    metrics.web_config_reloaded(config.server.web_config.as_ref().map(|_| true));
     metrics
 }
 
@@ -114,11 +102,11 @@ impl Daemon {
         // Before anybody can see that it listens: until then the signal would end the process.
         let hangup = hangup_handler()?;
         let loaded = load_config(path)?;
-        refuse_unbuilt(&loaded.config)?;
+        let (entrance, opened) = Entrance::open(&loaded.config.server)?;
         warn_of_config(&loaded);
         let config = loaded.config;
-        let listener = bind(config.server.listen).await?;
-        let address = listener.local_addr().map_err(|error| Fault::Internal(error.to_string()))?;
+        let (listener, address) = bind(config.server.listen).await?;
+        opened.warn(&config.server, address);
         let metrics = metrics_for(&config);
         let snapshot: Arc<ArcSwap<Snapshot>> = Arc::default();
         let ready = Readiness::new();
@@ -133,7 +121,7 @@ impl Daemon {
         let (events, inbox) = mpsc::channel(64);
         let (command_sender, commands) = mpsc::channel(4);
         let mut ticks = Ticks::start(events.clone()).await?;
-        let access = Arc::new(ArcSwap::from_pointee(access(&config.server, address)));
+        let access = Arc::new(ArcSwap::from_pointee(access(&config.server, address, opened.door)));
         let served = Served {
             snapshot,
             metrics: metrics.clone(),
@@ -161,13 +149,13 @@ impl Daemon {
         first_round(&config, &events).await;
         failpoint!("serve.listening");
         tracing::info!(%address, version = VERSION, read_only, "scopewatch listens");
-        let path = path.to_owned();
         Ok(Daemon {
             address,
-            path,
+            path: path.to_owned(),
             read_only,
             config: live,
             access,
+            entrance,
             prober,
             courier: carrier,
             metrics,
@@ -194,6 +182,7 @@ impl Daemon {
                     let _ = self.reload().await;
                 }
                 Some(command) = self.commands.recv() => self.obey(command).await,
+                reading = self.entrance.look() => self.look_at_door(reading),
                 _ = &mut self.round_over => {
                     return Err(Fault::Internal("the round loop ended by itself; see the log".to_owned()));
                 }
@@ -227,6 +216,38 @@ impl Daemon {
         }
     }
 
+    /// Certificates, and who may come in, change without a reload. What is broken is said once and changes nothing.
+    fn look_at_door(&mut self, reading: Reading) {
+        let door = self.access.load_full();
+        match self.entrance.judge(reading, &door.door, wall_now()) {
+            News::None => {}
+            News::Opened(opened) => {
+                tracing::info!("the web config or a file of it changed; it holds from now on");
+                self.open_door(*opened);
+            }
+            News::Mended => {
+                self.metrics.web_config_reloaded(Some(true));
+                tracing::info!("the web config is again as it was before it was broken");
+            }
+            News::Broken(why) => {
+                self.metrics.web_config_reloaded(Some(false));
+                tracing::error!(
+                    "the web config or a file of it changed and cannot be used, the old one holds:\n{why}"
+                );
+            }
+            News::Expired(why) => {
+                tracing::error!("{why}; clients that look at it are not served any more");
+            }
+        }
+    }
+
+    fn open_door(&self, opened: Opened) {
+        let config = self.config.load();
+        opened.warn(&config.server, self.address);
+        admit(&self.access, access(&config.server, self.address, opened.door));
+        self.metrics.web_config_reloaded(self.entrance.is_guarded().then_some(true));
+    }
+
     async fn probe(&self, token: &str) -> Result<(), String> {
         let name = TokenName::new(token);
         if self.config.load().token(&name).is_none() {
@@ -250,7 +271,6 @@ impl Daemon {
     async fn try_reload(&mut self) -> Result<(), Fault> {
         let loaded = load_config(&self.path)?;
         let new = &loaded.config;
-        refuse_unbuilt(new)?;
         let old = self.config.load_full();
         if new.hub.endpoint != old.hub.endpoint {
             return Err(Fault::Usage(
@@ -265,17 +285,21 @@ impl Daemon {
         if new.server.listen != old.server.listen {
             tracing::warn!("server.listen differs; it takes effect at the next start");
         }
+        let (entrance, opened) = Entrance::open(&new.server).inspect_err(|_| {
+            self.metrics.web_config_reloaded(Some(false));
+        })?;
         let prober = prober(new, self.read_only)?;
         let courier = courier(new)?;
         warn_of_config(&loaded);
         self.ticks.follow(&new.schedule).await?;
         self.prober.store(Arc::new(prober));
         self.courier.store(courier);
-        self.access.store(Arc::new(access(&new.server, self.address)));
+        self.entrance = entrance;
         self.metrics
             .set_organizations(&new.organizations.iter().map(|o| o.name.as_str()).collect::<Vec<_>>());
         self.metrics.set_sinks(&new.alerts.sinks.iter().map(|sink| sink.name.as_str()).collect::<Vec<_>>());
         self.config.store(new.clone());
+        self.open_door(opened);
         self.events
             .send(Event::Configured(new.clone()))
             .await
@@ -287,8 +311,9 @@ fn hangup_handler() -> Result<Signal, Fault> {
     signal(SignalKind::hangup()).map_err(|error| Fault::Internal(format!("no signal handler: {error}")))
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, Fault> {
-    TcpListener::bind(address).await.map_err(|error| {
+/// Listens, and says where: port 0 takes a free one.
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Fault> {
+    let listener = TcpListener::bind(address).await.map_err(|error| {
         let why = match error.kind() {
             std::io::ErrorKind::AddrInUse => {
                 "the port is in use; stop what listens there, or choose another server.listen"
@@ -302,7 +327,9 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, Fault> {
             _ => "the system refuses it",
         };
         Fault::Usage(format!("cannot listen on {address}: {why}"))
-    })
+    })?;
+    let address = listener.local_addr().map_err(|error| Fault::Internal(error.to_string()))?;
+    Ok((listener, address))
 }
 
 /// Starts the daemon and runs it until `stop`.

@@ -256,7 +256,8 @@ fn run(cli: Cli, scrub: Scrub) -> Result<Exit, Fault> {
 
 fn check(path: &std::path::Path) -> Result<Exit, Fault> {
     let loaded = app::load_config(path)?;
-    for warning in &loaded.warnings {
+    let of_web = app::check_web_config(&loaded.config)?;
+    for warning in loaded.warnings.iter().chain(&of_web) {
         complain_mildly(warning);
     }
     let config = &loaded.config;

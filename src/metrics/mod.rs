@@ -67,6 +67,7 @@ struct Inner {
     rounds_skipped: IntCounter,
     reload_successful: GaugeVec,
     reload_success_at: GaugeVec,
+    web_reload_successful: GaugeVec,
     store_errors: IntCounterVec,
     notifications: IntCounterVec,
     evidence_records: IntCounter,
@@ -112,6 +113,12 @@ fn set(gauge: &GaugeVec, value: f64) {
 fn store_errors(registry: &Registry) -> IntCounterVec {
     let help = "Operations of the store that failed.";
     counters(registry, "scopewatch_store_errors_total", help, &["operation"])
+}
+
+fn web_reload(registry: &Registry) -> GaugeVec {
+    let help =
+        "Whether the last attempt to read server.web_config and its files succeeded; absent without one.";
+    absent_gauge(registry, "scopewatch_web_config_last_reload_successful", help)
 }
 
 fn notifications(registry: &Registry) -> IntCounterVec {
@@ -178,6 +185,7 @@ impl Metrics {
                 "scopewatch_config_last_reload_success_timestamp_seconds",
                 "When the configuration was last loaded successfully.",
             ),
+            web_reload_successful: web_reload(r),
             store_errors: store_errors(r),
             notifications: notifications(r),
             evidence_records: declare(r, IntCounter::new("scopewatch_evidence_records_total", records)),
@@ -286,6 +294,14 @@ impl Metrics {
         set(&self.0.reload_successful, if ok { 1.0 } else { 0.0 });
         if ok {
             set(&self.0.reload_success_at, at.seconds());
+        }
+    }
+
+    /// Records an attempt to read the web config, the one at start included; `None` where there is none.
+    pub fn web_config_reloaded(&self, ok: Option<bool>) {
+        match ok {
+            Some(ok) => set(&self.0.web_reload_successful, if ok { 1.0 } else { 0.0 }),
+            None => self.0.web_reload_successful.reset(),
         }
     }
 

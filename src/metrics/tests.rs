@@ -76,6 +76,7 @@ fn busy() -> Metrics {
     metrics.count_request("POST /api/repos/create", Ok(200), Duration::from_millis(12));
     metrics.observe_round(Duration::from_secs(2), NOW);
     metrics.config_reloaded(true, NOW);
+    metrics.web_config_reloaded(Some(true));
     metrics.evidence_stands(3, &"3".repeat(64));
     metrics
 }
@@ -151,7 +152,11 @@ fn what_is_exposed_is_what_the_catalogue_lists() {
     assert_eq!(exposed, listed);
     let done: Vec<_> = later.iter().filter(|name| exposed.contains_key(*name)).collect();
     assert!(done.is_empty(), "{done:?} are exposed; they are no longer for later");
-    assert_eq!(listed.len() + later.len(), 40, "the contract's metrics and seven process_ ones");
+    assert_eq!(
+        listed.len() + later.len(),
+        41,
+        "the contract's metrics, the web config's and seven process_ ones"
+    );
 }
 
 #[test]
@@ -245,6 +250,7 @@ fn what_is_not_known_is_absent() {
         "scopewatch_round_last_completed_timestamp_seconds",
         "scopewatch_config_last_reload_successful",
         "scopewatch_config_last_reload_success_timestamp_seconds",
+        "scopewatch_web_config_last_reload_successful",
     ] {
         assert!(!there.contains_key(absent), "{absent}");
     }
@@ -291,6 +297,8 @@ fn counters_count_under_the_right_words() {
     metrics.count_store_error("write");
     metrics.config_reloaded(true, NOW);
     metrics.config_reloaded(false, NOW + Duration::from_secs(9));
+    metrics.web_config_reloaded(Some(true));
+    metrics.web_config_reloaded(Some(false));
     let text = rendered(&metrics, Snapshot::default());
     for code in ["1xx", "2xx", "3xx", "403", "429", "5xx", "other", "lost"] {
         let line = format!("scopewatch_hub_requests_total{{code=\"{code}\",endpoint=\"{route}\"}} 1\n");
@@ -303,9 +311,15 @@ fn counters_count_under_the_right_words() {
         r#"scopewatch_store_errors_total{operation="write"} 1"#,
         "scopewatch_config_last_reload_successful 0",
         "scopewatch_config_last_reload_success_timestamp_seconds 1800000000",
+        "scopewatch_web_config_last_reload_successful 0",
     ] {
         assert!(text.contains(&format!("\n{line}\n")), "{line}");
     }
+    metrics.web_config_reloaded(None);
+    assert!(
+        !rendered(&metrics, Snapshot::default()).contains("scopewatch_web_config"),
+        "there is none any more"
+    );
 }
 
 #[test]

@@ -4,13 +4,16 @@
 //! connections that idle ones cannot use up, on the time a request's head may take, on a connection's life, and a
 //! deadline for the end.
 
+mod door;
 mod openapi;
 mod page;
+mod passwords;
 mod ready;
 mod routes;
 mod seats;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod views;
 
 use std::io;
@@ -23,17 +26,24 @@ use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 use crate::moment::Timestamp;
 use crate::report::Snapshot;
+use door::Peer;
+pub use door::{Door, DoorParts, admit};
 pub use openapi::{Needs, ROUTES, Route, openapi};
 pub use ready::{Latch, Readiness};
 use seats::{Seat, Seats};
+use tls::Tls;
+pub use tls::{ClientParts, TlsFault, TlsParts};
 
 /// What is served. All of it is shared with those who change it.
 #[derive(Clone)]
@@ -44,7 +54,7 @@ pub struct Served {
     pub metrics: Metrics,
     /// What `/-/ready` says.
     pub ready: Readiness,
-    /// Who may see and do what; a reload may change it.
+    /// Who may see and do what; a reload may change it, by [`admit`].
     pub access: Arc<ArcSwap<Access>>,
     /// Where commands go; when it is full, the answer is 503.
     pub commands: mpsc::Sender<Command>,
@@ -55,12 +65,13 @@ pub struct Served {
 }
 
 /// What is open. `page` stays off where the listener can be reached beyond loopback without authentication.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Access {
     /// The page and the API.
     pub page: bool,
     /// `POST /-/reload` and `POST /-/probe`.
     pub lifecycle: bool,
+    /// What must be shown before anything but health is answered.
+    pub door: Door,
 }
 
 /// What a client may ask the daemon to do.
@@ -83,7 +94,7 @@ pub struct Limits {
     /// Connections at once. Who comes when all places are taken gets that of whoever has been silent longest; while
     /// all are being answered he waits, and further ones wait in the kernel's queue and cost no file descriptor.
     pub connections: usize,
-    /// How long the head of a request may take, and how long a connection may idle.
+    /// How long the handshake of TLS may take, then the head of a request, and how long a connection may idle.
     pub head: Duration,
     /// How long a connection may live before its next answer is its last; whoever reads slower than
     /// `life` and `drain` together is cut off.
@@ -117,7 +128,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_
 /// To be cancelled last: while the daemon stops, `/-/ready` should say so ([`Readiness::stop`]) and the
 /// metrics should still be there.
 pub async fn run(listener: TcpListener, served: Served, shutdown: CancellationToken) {
-    let (limits, ready) = (served.limits, served.ready.clone());
+    let (limits, ready, access) = (served.limits, served.ready.clone(), Arc::clone(&served.access));
     let loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
     let router = routes::router(served, loopback);
     let seats = Seats::new(limits.connections);
@@ -133,7 +144,7 @@ pub async fn run(listener: TcpListener, served: Served, shutdown: CancellationTo
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 pause = PAUSES.0;
                 let seat = tokio::select! {
                     biased;
@@ -141,7 +152,9 @@ pub async fn run(listener: TcpListener, served: Served, shutdown: CancellationTo
                     seat = seats.take() => seat,
                 };
                 let Some(seat) = seat else { break };
-                connections.spawn(connection(stream, router.clone(), limits, ending.clone(), seat));
+                let peer = Peer { ip: peer.ip(), ..Peer::default() };
+                let host = Host { router: router.clone(), limits, ending: ending.clone(), seat };
+                connections.spawn(connection(stream, peer, access.load_full(), host));
             }
             Err(error) if of_one_connection(&error) => {}
             Err(error) => {
@@ -169,18 +182,71 @@ fn of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// Serves one connection until its peer, its life or the daemon ends.
-async fn connection(
-    stream: TcpStream,
+/// What a connection is served with.
+struct Host {
     router: Router,
     limits: Limits,
     ending: CancellationToken,
     seat: Arc<Seat>,
-) {
+}
+
+/// Serves one connection, by the rules that hold when it comes, until its peer, its life or the daemon ends.
+async fn connection(stream: TcpStream, mut peer: Peer, access: Arc<Access>, host: Host) {
     // Only a matter of speed.
     let _ = stream.set_nodelay(true);
-    let (service, its) = (TowerToHyperService::new(router), Arc::clone(&seat));
-    let service = service_fn(move |request| {
+    let replaced = access.door.replaced.clone();
+    let Some(tls) = &access.door.tls else {
+        drop(access);
+        return converse(stream, peer, &replaced, &host).await;
+    };
+    // As silent as any connection that has not asked for anything: whoever needs the place gets it.
+    let shaken = tokio::select! {
+        shaken = tokio::time::timeout(host.limits.head, shake_hands(stream, tls)) => shaken,
+        () = host.ending.cancelled() => return,
+        () = host.seat.wanted() => return,
+    };
+    let Ok(Some(stream)) = shaken else { return };
+    peer.tls = true;
+    peer.client = tls.met(stream.get_ref().1.peer_certificates());
+    drop(access);
+    converse(stream, peer, &replaced, &host).await;
+}
+
+/// The first byte of whoever speaks TLS.
+const HANDSHAKE: u8 = 0x16;
+/// For whoever does not.
+const SPEAK_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
+                           Content-Length: 44\r\nConnection: close\r\n\r\n\
+                           This port speaks TLS: ask by https instead.\n";
+
+/// TLS on a fresh connection; `None` when nothing comes of it.
+async fn shake_hands(mut stream: TcpStream, tls: &Tls) -> Option<TlsStream<TcpStream>> {
+    let mut first = [0];
+    if stream.peek(&mut first).await.is_ok_and(|read| read == 1) && first != [HANDSHAKE] {
+        // Told as well as can be; nothing hangs on it. What came is read, or the end would overtake the answer.
+        let _ = stream.read(&mut [0; 4096]).await;
+        let _ = stream.write_all(SPEAK_TLS).await;
+        return None;
+    }
+    match TlsAcceptor::from(Arc::clone(&tls.config)).accept(stream).await {
+        Ok(stream) => Some(stream),
+        Err(error) => {
+            tracing::debug!(%error, "a TLS handshake failed");
+            None
+        }
+    }
+}
+
+/// Answers what is asked on a connection.
+async fn converse<S>(stream: S, peer: Peer, replaced: &CancellationToken, host: &Host)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let Host { router, limits, ending, seat } = host;
+    let (service, its) = (TowerToHyperService::new(router.clone()), Arc::clone(seat));
+    let peer = Arc::new(peer);
+    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(Arc::clone(&peer));
         let (busy, answer) = (its.busy(), service.call(request));
         async move {
             let _busy = busy;
@@ -201,6 +267,7 @@ async fn connection(
             return;
         }
         () = ending.cancelled() => {}
+        () = replaced.cancelled() => {}
         () = tokio::time::sleep(limits.life) => {}
         () = seat.wanted() => {
             if !seat.spoke() {

@@ -13,8 +13,10 @@ use axum::routing::{get, post};
 use axum::{Router, http};
 use tokio::sync::oneshot;
 
+use super::door::{Gate, Peer, is_health};
+use super::passwords::Word;
 use super::views::Views;
-use super::{Command, Served, page};
+use super::{Access, Command, Served, page};
 
 /// What all handlers share.
 struct Site {
@@ -47,6 +49,10 @@ const WRONG_HOST: &str = "This daemon listens on loopback and answers here only 
                           address, so that no web page can reach it under a name of its own.";
 const WRONG_ORIGIN: &str = "This request was sent by a page of another site.";
 
+const WHO_IS_IT: &str = "A name and its password are needed here (`basic_auth_users` of the web config).";
+const TOO_MANY_OF_ONE: &str = "Too many passwords from this address are being looked at; try again.";
+const TOO_MANY: &str = "Too many passwords are being looked at; try again.";
+
 /// The whole site. `loopback`: whether only this machine can reach the listener.
 pub(super) fn router(served: Served, loopback: bool) -> Router {
     let site = Arc::new(Site { served, views: Views::default(), loopback });
@@ -70,7 +76,7 @@ pub(super) fn router(served: Served, loopback: bool) -> Router {
             sentence(StatusCode::METHOD_NOT_ALLOWED, "This route does not know this method.")
         })
         .layer(middleware::from_fn_with_state(Arc::clone(&site), guard))
-        .layer(middleware::map_response(headers))
+        .layer(middleware::map_response_with_state(Arc::clone(&site), headers))
         .with_state(site)
 }
 
@@ -83,49 +89,78 @@ fn json(status: StatusCode, body: impl Into<axum::body::Body>) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], body.into()).into_response()
 }
 
-async fn headers(mut response: Response) -> Response {
+async fn headers(State(site): State<Arc<Site>>, mut response: Response) -> Response {
     for (name, value) in HEADERS {
         response.headers_mut().insert(name, http::HeaderValue::from_static(value));
     }
+    site.served.access.load().door.dress(response.headers_mut());
     response
 }
 
-/// Decides whether a request may be answered at all.
+/// Decides whether a request may be answered at all: first at the door, then by what is asked.
 async fn guard(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
-    match refusal(&site, &request) {
-        Some((status, why)) => {
-            let mut response = sentence(status, why);
-            if status == StatusCode::PAYLOAD_TOO_LARGE {
-                let close = http::HeaderValue::from_static("close");
-                response.headers_mut().insert(header::CONNECTION, close);
+    if request.body().size_hint().lower() > BODY_LIMIT {
+        let mut response = sentence(StatusCode::PAYLOAD_TOO_LARGE, "No request here needs a body.");
+        response.headers_mut().insert(header::CONNECTION, http::HeaderValue::from_static("close"));
+        return response;
+    }
+    let access = site.served.access.load_full();
+    let peer = request.extensions().get::<Arc<Peer>>().cloned().unwrap_or_default();
+    match access.door.gate(&peer, request.uri().path()) {
+        Gate::Open => {}
+        Gate::Shut(status, why) => return sentence(status, why),
+        Gate::Password => {
+            if let Some(refused) = unknown(&access, request.headers(), &peer).await {
+                return refused;
             }
-            response
         }
+    }
+    match refusal(&access, site.loopback, request.method(), request.uri().path(), request.headers()) {
+        Some((status, why)) => sentence(status, why),
         None => next.run(request).await,
     }
 }
 
-fn refusal(site: &Site, request: &Request) -> Option<(StatusCode, &'static str)> {
-    if request.body().size_hint().lower() > BODY_LIMIT {
-        return Some((StatusCode::PAYLOAD_TOO_LARGE, "No request here needs a body."));
-    }
-    let access = site.served.access.load();
-    let path = request.uri().path();
-    if matches!(path, "/metrics" | "/-/healthy" | "/-/ready" | "/livez" | "/readyz") {
+/// The answer to whoever shows no right password.
+async fn unknown(access: &Access, headers: &HeaderMap, peer: &Peer) -> Option<Response> {
+    let passwords = access.door.passwords.as_ref()?;
+    let (status, name, value, why) = match passwords.judge(headers, peer.ip).await {
+        Word::Right => return None,
+        Word::Wrong => {
+            let ask = "Basic realm=\"scopewatch\", charset=\"UTF-8\"";
+            (StatusCode::UNAUTHORIZED, header::WWW_AUTHENTICATE, ask, WHO_IS_IT)
+        }
+        Word::TooMany => (StatusCode::TOO_MANY_REQUESTS, header::RETRY_AFTER, "2", TOO_MANY_OF_ONE),
+        Word::Busy => (StatusCode::SERVICE_UNAVAILABLE, header::RETRY_AFTER, "5", TOO_MANY),
+    };
+    let mut response = sentence(status, why);
+    response.headers_mut().insert(name, http::HeaderValue::from_static(value));
+    Some(response)
+}
+
+/// What is not answered even to those who may come in, and why.
+fn refusal(
+    access: &Access,
+    loopback: bool,
+    method: &Method,
+    path: &str,
+    headers: &HeaderMap,
+) -> Option<(StatusCode, &'static str)> {
+    if path == "/metrics" || is_health(path) {
         return None;
     }
     let lifecycle = matches!(path, "/-/reload" | "/-/probe");
     if !lifecycle && !access.page {
         return Some((StatusCode::FORBIDDEN, CLOSED));
     }
-    if site.loopback && !host_is_ours(request.headers()) {
+    if loopback && !host_is_ours(headers) {
         return Some((StatusCode::FORBIDDEN, WRONG_HOST));
     }
-    if lifecycle && request.method() == Method::POST {
+    if lifecycle && *method == Method::POST {
         if !access.lifecycle {
             return Some((StatusCode::FORBIDDEN, NO_LIFECYCLE));
         }
-        if !origin_is_ours(request.headers()) {
+        if !origin_is_ours(headers) {
             return Some((StatusCode::FORBIDDEN, WRONG_ORIGIN));
         }
     }

@@ -1,10 +1,10 @@
 //! Every route, over real sockets; the bounds stand in `bounds`.
 
 mod bounds;
+mod door;
 
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -14,6 +14,11 @@ use crate::report::{CanarySummary, Finding, FindingKind, Report, Summary};
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 const EVIL: &str = "<img src=x onerror=alert('1')>&\"";
+
+/// What is open, without TLS and passwords.
+fn open(page: bool, lifecycle: bool) -> Access {
+    Access { page, lifecycle, door: Door::default() }
+}
 
 /// A running server and the other ends of all that it was given.
 struct Site {
@@ -31,7 +36,7 @@ async fn site(change: impl FnOnce(&mut Served)) -> Site {
         snapshot: Arc::default(),
         metrics: Metrics::new("1.2.3", "abc"),
         ready: Readiness::new(),
-        access: Arc::new(ArcSwap::from_pointee(Access { page: true, lifecycle: true })),
+        access: Arc::new(ArcSwap::from_pointee(open(true, true))),
         commands,
         now: Arc::new(|| NOW),
         limits: Limits::default(),
@@ -321,7 +326,7 @@ async fn unknown_paths_and_methods_are_told_apart() {
 #[tokio::test]
 async fn without_the_page_only_metrics_and_health_are_there() {
     let site = site(|served| {
-        served.access.store(Arc::new(Access { page: false, lifecycle: true }));
+        served.access.store(Arc::new(open(false, true)));
         served.snapshot.store(Arc::new(full()));
     })
     .await;
@@ -343,7 +348,7 @@ async fn without_the_page_only_metrics_and_health_are_there() {
         assert_eq!(site.ask("GET", path).await.status, 200, "{path}");
     }
     assert_eq!(site.ask("POST", "/-/probe").await.status, 400, "lifecycle is there");
-    site.served.access.store(Arc::new(Access { page: true, lifecycle: true }));
+    site.served.access.store(Arc::new(open(true, true)));
     assert_eq!(site.ask("GET", "/").await.status, 200, "a reload may open it");
     site.end().await;
 }
@@ -351,7 +356,7 @@ async fn without_the_page_only_metrics_and_health_are_there() {
 #[tokio::test]
 async fn commands_reach_the_app_only_with_lifecycle_and_only_from_our_own_pages() {
     let mut site = site(|served| {
-        served.access.store(Arc::new(Access { page: true, lifecycle: false }));
+        served.access.store(Arc::new(open(true, false)));
     })
     .await;
     for path in ["/-/reload", "/-/probe?token=ci"] {
@@ -359,7 +364,7 @@ async fn commands_reach_the_app_only_with_lifecycle_and_only_from_our_own_pages(
         assert_eq!(heard.status, 403);
         assert!(heard.body.contains("server.lifecycle"));
     }
-    site.served.access.store(Arc::new(Access { page: true, lifecycle: true }));
+    site.served.access.store(Arc::new(open(true, true)));
     let forged = "Host: 127.0.0.1\r\nOrigin: https://evil.example\r\n";
     assert_eq!(site.ask_with("POST", "/-/reload", forged).await.status, 403);
     let opaque = "Host: 127.0.0.1\r\nOrigin: null\r\n";
