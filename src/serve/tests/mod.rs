@@ -293,7 +293,7 @@ async fn every_route_is_described_and_no_other() {
     there.sort_unstable();
     described.sort_unstable();
     assert_eq!(there, described);
-    let closed = Access { page: true, lifecycle: false };
+    let closed = open(true, false);
     let site = site(|served| served.access = Arc::new(ArcSwap::from_pointee(closed))).await;
     for route in ROUTES {
         let heard = site.ask(if route.method == "get" { "GET" } else { "POST" }, route.path).await;
