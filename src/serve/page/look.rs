@@ -1,4 +1,5 @@
-//! What the page shows of a snapshot: the one sentence on top, findings, the matrix of tokens and permissions, changes.
+//! What the page shows of a snapshot: the one sentence on top, the matrix of tokens and permissions, canaries, and the
+//! page of a single finding or check.
 //!
 //! Pure: a snapshot, a query and the time in, rows out. Knows nothing of HTML.
 
@@ -7,13 +8,28 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::access::{Expected, Permission, Verdict};
 use crate::intent::Canary;
 use crate::moment::Timestamp;
-use crate::report::{CheckResult, CheckView, Evidence, Finding, FindingKind, Snapshot};
+use crate::report::{CheckResult, CheckView, Evidence, FindingKind, Snapshot};
+
+use super::findings::{about, is_grant, lasting};
 
 /// Rows of the matrix on one page.
 const TOKENS: usize = 50;
 /// Rows of the other tables; the API has all.
 const ROWS: usize = 100;
-const CHANGES: usize = 30;
+/// Tokens that the sentence on top names.
+const NAMES: usize = 3;
+
+/// An image of its own size, without a request: the policy of the page lets images in so, and nothing else.
+macro_rules! icon {
+    ($colour:literal) => {
+        concat!(
+            "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 8 8'%3E",
+            "%3Ccircle cx='4' cy='4' r='4' fill='%23",
+            $colour,
+            "'/%3E%3C/svg%3E"
+        )
+    };
+}
 
 /// The sentence on top.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,6 +38,18 @@ pub(super) struct Banner {
     pub class: &'static str,
     pub title: String,
     pub text: String,
+}
+
+impl Banner {
+    /// A dot of the banner's colour, for the tab; its title says the same in words.
+    pub fn icon(&self) -> &'static str {
+        match self.class {
+            "bad" => icon!("d1242f"),
+            "warn" => icon!("b7791f"),
+            "good" => icon!("1a7f4b"),
+            _ => icon!("6469b8"),
+        }
+    }
 }
 
 /// What of the matrix is shown, as the address says.
@@ -81,6 +109,13 @@ pub(super) fn age(at: Timestamp, now: Timestamp) -> String {
     if at.millis() > now.millis() { format!("in {apart}") } else { format!("{apart} ago") }
 }
 
+/// A moment as people write it, to the second.
+fn clock(at: Timestamp) -> String {
+    let text = at.to_string();
+    let (second, _) = text.split_once('.').unwrap_or((text.as_str(), ""));
+    format!("{} UTC", second.replace('T', " "))
+}
+
 /// So many seconds, in words.
 pub(super) fn spell(seconds: u64) -> String {
     let (count, unit) = match seconds {
@@ -92,17 +127,18 @@ pub(super) fn spell(seconds: u64) -> String {
     format!("{count} {unit}")
 }
 
-fn lasting(snapshot: &Snapshot) -> impl Iterator<Item = &Finding> {
-    snapshot.findings.iter().filter(|finding| finding.resolved_at.is_none())
-}
-
 pub(super) fn banner(snapshot: &Snapshot, now: Timestamp) -> Banner {
     let of = |kind: FindingKind| lasting(snapshot).filter(move |finding| finding.kind == kind);
     let banner = |class, title: String, text: String| Banner { class, title, text };
-    let grants = of(FindingKind::UnexpectedGrant).count();
+    let grants = lasting(snapshot).filter(|finding| is_grant(finding)).count();
     if let Some(first) = of(FindingKind::UnexpectedGrant).map(|finding| finding.since).min() {
         let noun = if grants == 1 { "grant" } else { "grants" };
-        let text = format!("The first since {} ({}). What to do stands with each.", first, age(first, now));
+        let text = format!(
+            "{} can do what must be denied, since {} ({}).",
+            holders(snapshot),
+            clock(first),
+            age(first, now)
+        );
         return banner("bad", format!("{grants} unexpected {noun}"), text);
     }
     let Some(report) = &snapshot.report else {
@@ -131,55 +167,73 @@ pub(super) fn banner(snapshot: &Snapshot, now: Timestamp) -> Banner {
     )
 }
 
+/// The tokens with an unexpected grant: the first few by name, in the order of the findings.
+fn holders(snapshot: &Snapshot) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    let mut known = BTreeSet::new();
+    for finding in lasting(snapshot).filter(|finding| is_grant(finding)) {
+        let token = finding.token.as_ref().map_or("a token", |token| token.as_str());
+        if known.insert((finding.organization.as_str(), token)) {
+            names.push(token);
+        }
+    }
+    let shown = names.iter().take(NAMES).copied().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMES) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// How many checks stand so, and where they are.
+pub(super) struct Count {
+    pub class: &'static str,
+    pub mark: &'static str,
+    pub word: &'static str,
+    pub count: usize,
+    pub href: String,
+}
+
+/// Of each standing the number of checks, where there are any.
+pub(super) fn counts(snapshot: &Snapshot) -> Vec<Count> {
+    let mut of: BTreeMap<&str, usize> = BTreeMap::new();
+    for view in &snapshot.checks {
+        *of.entry(standing(view).0).or_default() += 1;
+    }
+    let all = [
+        ("grant", "!", "unexpected grant", "unexpected grants"),
+        ("denial", "×", "unexpected denial", "unexpected denials"),
+        ("unknown", "?", "unknown", "unknown"),
+        ("accepted", "~", "accepted", "accepted"),
+        ("ok", "✓", "as expected", "as expected"),
+    ];
+    let count = |(class, mark, one, more)| {
+        let count = of.get(class).copied().unwrap_or_default();
+        let word = if count == 1 { one } else { more };
+        Count { class, mark, word, count, href: format!("/?verdict={class}#matrix") }
+    };
+    all.into_iter().map(count).filter(|one| one.count > 0).collect()
+}
+
 pub(super) fn round(snapshot: &Snapshot, now: Timestamp) -> String {
     snapshot.last_round.map_or_else(|| "none yet".to_owned(), |at| age(at, now))
 }
 
 pub(super) fn next(snapshot: &Snapshot, now: Timestamp) -> String {
     match snapshot.next_round {
-        Some(at) if at > now => age(at, now),
+        Some(at) if at.millis() >= now.millis() + 1000 => age(at, now),
         Some(_) => "now".to_owned(),
         None => "not planned".to_owned(),
     }
-}
-
-/// A finding that lasts.
-pub(super) struct FindingRow<'a> {
-    pub finding: &'a Finding,
-    pub href: String,
-    pub what: String,
-    pub since: String,
-}
-
-/// The findings that last, and how many more there are.
-pub(super) fn findings(snapshot: &Snapshot, now: Timestamp) -> (Vec<FindingRow<'_>>, usize) {
-    let all = lasting(snapshot).count();
-    let row = |finding| FindingRow {
-        finding,
-        href: format!("/findings/{}", finding.key().id()),
-        what: about(finding),
-        since: age(finding.since, now),
-    };
-    (lasting(snapshot).take(ROWS).map(row).collect(), all.saturating_sub(ROWS))
-}
-
-/// What a finding is about, in one line.
-fn about(finding: &Finding) -> String {
-    let token = finding.token.as_ref().map(|token| token.as_str());
-    let permission = finding.permission.map(Permission::as_str);
-    let target = finding.target.as_deref().filter(|target| *target != "-");
-    let parts =
-        [Some(finding.organization.as_str()).filter(|name| !name.is_empty()), token, permission, target];
-    parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
 }
 
 /// The matrix: a row for each token, a column for each permission that any of them is checked for.
 pub(super) struct Matrix<'a> {
     pub columns: Vec<Permission>,
     pub rows: Vec<Row<'a>>,
-    /// Tokens that fit the filter, and all.
+    /// Tokens that fit the filter, all that are checked for something, and those that are not.
     pub shown: usize,
     pub all: usize,
+    pub unchecked: usize,
     pub page: usize,
     pub pages: usize,
     pub before: Option<String>,
@@ -200,9 +254,11 @@ pub(super) struct Chip<'a> {
     pub class: &'static str,
     pub mark: &'static str,
     pub word: &'static str,
+    pub permission: Permission,
     pub target: &'a str,
     pub expected: &'static str,
-    pub predicted: &'static str,
+    /// `None` where nothing is predicted.
+    pub predicted: Option<&'static str>,
     pub age: String,
     pub href: String,
 }
@@ -224,9 +280,10 @@ fn chip<'a>(view: &'a CheckView, results: &Results<'a>, now: Timestamp) -> Chip<
         class,
         mark,
         word,
+        permission: key.permission,
         target: &key.target,
         expected: view.expected.as_str(),
-        predicted: result.and_then(|result| result.predicted).unwrap_or("not said"),
+        predicted: result.and_then(|result| result.predicted),
         age: view.last_conclusive.map_or_else(|| "never answered".to_owned(), |at| age(at, now)),
         href: result.map_or_else(String::new, |result| format!("/findings/{}", result.id())),
     }
@@ -277,6 +334,7 @@ pub(super) fn matrix<'a>(snapshot: &'a Snapshot, filter: &Filter, now: Timestamp
     }
     let columns: Vec<Permission> = columns.into_iter().collect();
     let mut rows: Vec<(usize, Row<'a>)> = Vec::new();
+    let all = checks.len();
     for token in &snapshot.tokens {
         let (organization, name) = (token.organization.as_str(), token.token.as_str());
         let own = checks.remove(&(organization, name)).unwrap_or_default();
@@ -303,45 +361,13 @@ pub(super) fn matrix<'a>(snapshot: &'a Snapshot, filter: &Filter, now: Timestamp
         rows.push((worst, Row { organization, token: name, owner: &token.owner, dead, cells }));
     }
     rows.sort_by_key(|(worst, _)| *worst);
-    let (shown, all) = (rows.len(), snapshot.tokens.len());
+    let (shown, unchecked) = (rows.len(), snapshot.tokens.len().saturating_sub(all));
     let pages = shown.div_ceil(TOKENS).max(1);
     let page = filter.page.min(pages);
     let rows = rows.into_iter().skip((page - 1) * TOKENS).take(TOKENS).map(|(_, row)| row).collect();
     let before = (page > 1).then(|| filter.address(page - 1));
     let after = (page < pages).then(|| filter.address(page + 1));
-    Matrix { columns, rows, shown, all, page, pages, before, after }
-}
-
-/// When a finding began or ended.
-pub(super) struct Change<'a> {
-    pub at: Timestamp,
-    pub ago: String,
-    pub class: &'static str,
-    pub word: &'static str,
-    pub finding: &'a Finding,
-    pub what: String,
-    pub href: String,
-}
-
-pub(super) fn changes(snapshot: &Snapshot, now: Timestamp) -> Vec<Change<'_>> {
-    let mut changes: Vec<Change<'_>> = Vec::new();
-    for finding in &snapshot.findings {
-        let change = |at, class, word| Change {
-            at,
-            ago: age(at, now),
-            class,
-            word,
-            finding,
-            what: about(finding),
-            href: format!("/findings/{}", finding.key().id()),
-        };
-        let began = if finding.kind == FindingKind::UnexpectedGrant { "bad" } else { "warn" };
-        changes.push(change(finding.since, began, "began"));
-        changes.extend(finding.resolved_at.map(|at| change(at, "good", "ended")));
-    }
-    changes.sort_by_key(|change| std::cmp::Reverse(change.at));
-    changes.truncate(CHANGES);
-    changes
+    Matrix { columns, rows, shown, all, unchecked, page, pages, before, after }
 }
 
 /// A canary that owes something.
@@ -370,7 +396,10 @@ pub(super) fn canaries<'a>(snapshot: &'a Snapshot, now: Timestamp) -> Vec<Canary
 
 /// The page of one finding or check.
 pub(super) struct FindingPage<'a> {
-    pub title: String,
+    /// The kind of finding, or the verdict of the check.
+    pub kind: &'static str,
+    /// What it is about.
+    pub what: String,
     pub class: &'static str,
     pub facts: Vec<(&'static str, String)>,
     /// What happened and what to do.
@@ -410,13 +439,12 @@ pub(super) fn one<'a>(snapshot: &'a Snapshot, id: &str, now: Timestamp) -> Optio
             result.canary.as_ref().map(|canary| ("canary", format!("{} ({})", canary.repo, canary.state))),
         );
     }
-    let title = match (finding, result) {
-        (Some(finding), _) => format!("{}: {}", finding.kind, about(finding)),
+    let (kind, what) = match (finding, result) {
+        (Some(finding), _) => (finding.kind.as_str(), about(finding)),
         (None, Some(result)) => {
-            format!(
-                "{}: {} · {} · {} · {}",
-                result.verdict, result.organization, result.token, result.permission, result.target
-            )
+            let parts =
+                [&result.organization, result.token.as_str(), result.permission.as_str(), &result.target];
+            (result.verdict.as_str(), parts.join(" · "))
         }
         (None, None) => return None,
     };
@@ -431,7 +459,8 @@ pub(super) fn one<'a>(snapshot: &'a Snapshot, id: &str, now: Timestamp) -> Optio
         format!("scopewatch explain --config CONFIG {} {} {}", result.token, result.permission, result.target)
     });
     Some(FindingPage {
-        title,
+        kind,
+        what,
         class,
         facts,
         detail: finding.map_or_else(

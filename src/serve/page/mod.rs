@@ -1,9 +1,12 @@
 //! The page: where things stand, in plain HTML without a script. Templates escape whatever comes from outside.
 //!
-//! `look` decides what is shown, `plots` draws, the templates say how it looks; here each is filled in.
+//! `look` and `findings` decide what is shown, `plots` draws, `seen` writes names so that they are seen as they are, the
+//! templates say how it looks; here each is filled in.
 
+mod findings;
 mod look;
 mod plots;
+mod seen;
 #[cfg(test)]
 mod tests;
 
@@ -12,7 +15,8 @@ use askama::Template;
 use crate::moment::Timestamp;
 use crate::report::Snapshot;
 
-use look::{Banner, CanaryRow, Change, Filter, FindingPage, FindingRow, Matrix};
+use findings::{Change, Group};
+use look::{Banner, CanaryRow, Count, Filter, FindingPage, Matrix};
 use plots::Plot;
 
 /// The style sheet, served beside the page so that no inline style needs to be allowed.
@@ -24,7 +28,8 @@ struct Front<'a> {
     banner: Banner,
     round: String,
     next: String,
-    findings: Vec<FindingRow<'a>>,
+    counts: Vec<Count>,
+    groups: Vec<Group<'a>>,
     more_findings: usize,
     matrix: Matrix<'a>,
     filter: &'a Filter,
@@ -46,19 +51,20 @@ struct One<'a> {
 /// The front page of a snapshot. `query` is that of the address; what it does not know is left out of account.
 pub(super) fn front(snapshot: &Snapshot, query: &str, now: Timestamp) -> Result<String, askama::Error> {
     let filter = Filter::of(query);
-    let (findings, more_findings) = look::findings(snapshot, now);
+    let (groups, more_findings) = findings::groups(snapshot, now);
     let front = Front {
         banner: look::banner(snapshot, now),
         round: look::round(snapshot, now),
         next: look::next(snapshot, now),
-        findings,
+        counts: look::counts(snapshot),
+        groups,
         more_findings,
         matrix: look::matrix(snapshot, &filter, now),
         owners: look::owners(snapshot),
         organizations: snapshot.organizations.iter().map(|one| one.name.as_str()).collect(),
         token: look::known_part(snapshot, &filter.token),
         filter: &filter,
-        changes: look::changes(snapshot, now),
+        changes: findings::changes(snapshot, now),
         plots: plots::of(&snapshot.history),
         canaries: look::canaries(snapshot, now),
     };

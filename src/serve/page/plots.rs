@@ -6,6 +6,8 @@ use super::look::spell;
 
 const WIDTH: f64 = 300.0;
 const HEIGHT: f64 = 60.0;
+/// Widest bar: few rounds are few bars, the last of them on the right.
+const WIDEST: f64 = 8.0;
 
 /// One plot.
 pub(super) struct Plot {
@@ -67,7 +69,8 @@ fn index(count: usize) -> f64 {
 
 /// Of each round its drift, what is unknown and what is as expected, one above the other.
 fn bars(points: &[RoundPoint]) -> Vec<Bar> {
-    let width = (WIDTH / index(points.len())).max(0.5);
+    let width = (WIDTH / index(points.len())).clamp(0.5, WIDEST);
+    let first = WIDTH - width * index(points.len());
     let mut bars = Vec::new();
     for (at, point) in points.iter().enumerate() {
         let s = point.summary;
@@ -79,7 +82,7 @@ fn bars(points: &[RoundPoint]) -> Vec<Bar> {
             below -= height;
             if count > 0 {
                 let [x, y, width, height] =
-                    [place(at, points.len()), below, width * 0.9, height].map(|size| format!("{size:.1}"));
+                    [first + width * index(at), below, width * 0.85, height].map(|size| format!("{size:.1}"));
                 bars.push(Bar { class, x, y, width, height });
             }
         }

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::look::{age, banner, changes, matrix, one};
+use super::findings::{changes, groups};
+use super::look::{age, banner, counts, matrix, next, one};
 use super::*;
 use crate::access::{Access, CheckKey, DenyReason, Expected, Permission, Severity, TokenName, Verdict};
 use crate::report::{
@@ -119,6 +120,76 @@ fn the_sentence_on_top_says_what_matters_most() {
         ..Snapshot::default()
     };
     assert_eq!(banner(&over, NOW).class, "good", "what is over no longer alarms");
+}
+
+#[test]
+fn a_grant_is_told_with_whose_it_is_and_since_when() {
+    let grant = |name: &str, seconds| Finding {
+        since: NOW - Duration::from_secs(seconds),
+        ..finding(FindingKind::UnexpectedGrant, name, None)
+    };
+    let told = |findings: Vec<Finding>| banner(&Snapshot { findings, ..Snapshot::default() }, NOW).text;
+    let since = "can do what must be denied, since 2027-01-15 07:58:20 UTC (100 s ago).";
+    let since = since.replace("100 s", "1 min");
+    assert_eq!(told(vec![grant("a", 100), grant("a", 30)]), format!("a {since}"));
+    let five = ["a", "b", "c", "d", "e"].map(|name| grant(name, 100)).to_vec();
+    assert_eq!(told(five), format!("a, b, c and 2 more {since}"));
+    let snapshot = |next_round| Snapshot { next_round, ..Snapshot::default() };
+    assert_eq!(next(&snapshot(Some(NOW + Duration::from_millis(900))), NOW), "now");
+    assert_eq!(next(&snapshot(Some(NOW + Duration::from_secs(1))), NOW), "in 1 s");
+}
+
+#[test]
+fn findings_of_one_token_stand_together_a_grant_first() {
+    let whole =
+        Finding { token: None, permission: None, target: None, ..finding(FindingKind::Blind, "", None) };
+    let snapshot = Snapshot {
+        tokens: vec![token("b", "ml-platform")],
+        findings: vec![
+            whole,
+            finding(FindingKind::LatentGrant, "a", None),
+            finding(FindingKind::Rotated, "b", None),
+            finding(FindingKind::UnexpectedGrant, "b", None),
+            finding(FindingKind::UnexpectedGrant, "a", Some(NOW)),
+        ],
+        ..Snapshot::default()
+    };
+    let (shown, more) = groups(&snapshot, NOW);
+    let told: Vec<_> = shown.iter().map(|one| (one.name, one.owner, one.class, one.rows.len())).collect();
+    assert_eq!(told, [("b", "ml-platform", "bad", 2), ("acme", "", "warn", 1), ("a", "", "warn", 1)]);
+    assert_eq!((more, shown[0].rows[0].what.as_str()), (0, "repo.write on acme/m"));
+    assert_eq!(shown[1].rows[0].what, "");
+    let findings = (0..103).map(|n| finding(FindingKind::Rotated, &format!("t-{n}"), None)).collect();
+    let snapshot = Snapshot { findings, ..Snapshot::default() };
+    let (shown, more) = groups(&snapshot, NOW);
+    assert_eq!((shown.len(), more), (100, 3));
+}
+
+#[test]
+fn every_check_is_counted_once_by_how_it_stands() {
+    let told: Vec<(&str, usize)> = counts(&many()).iter().map(|one| (one.word, one.count)).collect();
+    assert_eq!(told, [("unexpected grant", 1), ("unknown", 2), ("as expected", 117)]);
+    assert!(counts(&Snapshot::default()).is_empty());
+}
+
+#[test]
+fn what_cannot_be_seen_is_written_out_and_a_form_sends_it_back_as_it_is() {
+    let name = "a\u{202e}b\u{200b}<i>";
+    let snapshot = Snapshot {
+        checks: vec![check(name, "\u{feff}\u{0}ä\u{202e}", None, None)],
+        tokens: vec![token(name, "\u{200d}")],
+        ..Snapshot::default()
+    };
+    let page = front(
+        &snapshot,
+        &format!("token={}", url::form_urlencoded::byte_serialize(name.as_bytes()).collect::<String>()),
+        NOW,
+    );
+    let page = page.expect("it is written");
+    assert!(page.contains(">a[U+202E]b[U+200B]&#60;i&#62;</bdi>"));
+    assert!(page.contains(">[U+FEFF][U+0000]ä[U+202E]</bdi>"));
+    assert!(page.contains("<option value=\"\u{200d}\">[U+200D]</option>"));
+    assert!(page.contains("value=\"a\u{202e}b\u{200b}&#60;i&#62;\""));
 }
 
 fn many() -> Snapshot {
