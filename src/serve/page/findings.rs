@@ -123,21 +123,21 @@ pub(super) struct Change<'a> {
 }
 
 pub(super) fn changes(snapshot: &Snapshot, now: Timestamp) -> Vec<Change<'_>> {
-    let mut changes: Vec<Change<'_>> = Vec::new();
-    for finding in &snapshot.findings {
-        let change = |at, class, word| Change {
-            at,
-            ago: age(at, now),
-            class,
-            word,
-            finding,
-            what: about(finding),
-            href: address(finding),
-        };
-        changes.push(change(finding.since, class(finding), "began"));
-        changes.extend(finding.resolved_at.map(|at| change(at, "good", "ended")));
-    }
-    changes.sort_by_key(|change| std::cmp::Reverse(change.at));
-    changes.truncate(CHANGES);
-    changes
+    let began = snapshot.findings.iter().map(|finding| (finding.since, finding, class(finding), "began"));
+    let ended = snapshot
+        .findings
+        .iter()
+        .filter_map(|finding| finding.resolved_at.map(|at| (at, finding, "good", "ended")));
+    let mut changes: Vec<_> = began.chain(ended).collect();
+    changes.sort_by_key(|(at, ..)| std::cmp::Reverse(*at));
+    let change = |(at, finding, class, word)| Change {
+        at,
+        ago: age(at, now),
+        class,
+        word,
+        finding,
+        what: about(finding),
+        href: address(finding),
+    };
+    changes.into_iter().take(CHANGES).map(change).collect()
 }
