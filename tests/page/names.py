@@ -133,7 +133,7 @@ class Cast:
                                   "scopes": [{"entity": f"bucket:{words}", "permissions": [words]}]}
             members[user] = "no_access"
             self.watched.append({"name": name, "of": world, "owner": owner, "declared": {"user": "somebody"},
-                                 "expect": [{"permission": "repo.create", "resource_group": group, "access": "denied",
+                                 "expect": [{"permission": "repo.create", "resource_group": group, "access": "allowed" if number % 4 == 0 else "denied",
                                              "method": "sentinel", "sentinel": "acme/token-test-model"}]})
             self.faults.append({"route": "create", "kind": "delay", "token": world, "headers": {"X-Request-Id": request}})
             self.who[name] = {"user": user, "group": group, "owner": owner, "words": words, "request": request}
@@ -153,7 +153,8 @@ ROWS = """() => [...document.querySelectorAll('.matrix tbody tr')].map(row => [
   row.querySelector('a.chip')?.getAttribute('href') ?? ''])"""
 OPTIONS = "() => [...document.querySelectorAll('[name=owner] option')].slice(1).map(o => [o.value, o.text])"
 ONE = """() => ({ title: document.title, what: document.querySelector('h1 bdi').innerText, said: document.querySelector('.banner p').innerText,
-  ids: [...document.querySelectorAll('tbody tr')].map(row => row.lastElementChild.innerText) })"""
+  ids: [...document.querySelectorAll('tbody tr')].map(row => row.lastElementChild.innerText),
+  why: document.querySelector('[aria-labelledby=why] pre')?.innerText ?? '' })"""
 
 
 async def matrix(page, base, cast, tally):
@@ -192,13 +193,16 @@ async def one_by_one(seer, jobs, tally, tabs=3):
     await asyncio.gather(*(work() for _ in range(tabs)))
 
 
-def check_page(name, one, ids):
-    """The page of a check names it, and tells the ids of its requests."""
+def check_page(name, one, ids, drift):
+    """The page of a check names it, and tells the ids of its requests; where it is drift, also why it is."""
     def judge(shown):
         want = f"acme · {seen(name)} · repo.create · model@{seen(one['group'])}"
         problems = [] if flat(shown["what"]) == want else [f"text: {shown['what']!r}, and not {want!r}"]
         if [flat(some) for some in shown["ids"]] != ids:
             problems.append(f"text: the request ids {shown['ids']}, and not {ids}")
+        asked = f"May '{seen(name)}' create a model in resource group '{seen(one['group'])}' of 'acme'?"
+        if drift and (asked not in flat(shown["why"]) or "UNEXPECTED DENIAL" not in shown["why"]):
+            problems.append(f"text: why it is drift is told as {shown['why'][:200]!r}")
         return problems
     return judge
 
@@ -247,17 +251,20 @@ async def play(sight, tally):
             *(f"refused as {use}, and is fine: {name!r}" for use in ("token", "owner", "group") for name in no[use]
               if len(name.encode()) <= 128 and name.strip() == name and not re.search(r"[\0-\x1f\x7f-\x9f]", name))])
         cast = Cast(names, no)
-        async with Bench(cast.world, cast.watched, ONCE, faults=cast.faults, organization={"inventory": "janitor"}) as bench, \
+        async with Bench(cast.world, cast.watched, ONCE, faults=cast.faults, organization={"inventory": "janitor"},
+                         config={"alerts": {"confirm_denials": 1}}) as bench, \
                 sight.context(bench.url) as seer:
             report = await bench.round(len(cast.watched))
             ids = {one["token"]: [flat(sent["request_id"] or "") for sent in one["evidence"]] for one in report["results"]}
             arrived = sum(flat(one["request"]) in ids[name] for name, one in cast.who.items())
+            drifted = {one["token"] for one in report["results"] if one["verdict"] == "unexpected_denial"}
+            tally.check("names", "hostile names are explained", [f"only {drifted}"] if len(drifted) < 100 else [])
             tally.check("names", "hostile request ids come to the page", [f"only {arrived}"] if arrived < 400 else [])
             page = await seer.page()
             links = await matrix(page, bench.url, cast, tally)
             every = 1 if sight.long else 4
             jobs = finding_jobs(bench, cast, tally, every * 2)
-            jobs += [(f"the check of {name!r}", bench.url + links.get(seen(name), "/findings/none"), check_page(name, one, ids[name]))
+            jobs += [(f"the check of {name!r}", bench.url + links.get(seen(name), "/findings/none"), check_page(name, one, ids[name], name in drifted))
                      for name, one in list(cast.who.items())[::every]]
             await one_by_one(seer, jobs, tally)
             for name in list(cast.who)[::50]:
