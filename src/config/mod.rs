@@ -15,20 +15,6 @@ mod mistakes;
 mod redact;
 mod schema;
 mod settings;
-/// For tests: no other file and no directory is there.
-#[cfg(test)]
-pub struct NoDisk;
-
-#[cfg(test)]
-impl Disk for NoDisk {
-    fn list(&self, _: &Path) -> Result<Vec<String>, String> {
-        Err("no directory".into())
-    }
-    fn include(&self, _: &str) -> Result<Vec<(String, String)>, String> {
-        Err("no file".into())
-    }
-}
-
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -65,6 +51,18 @@ pub trait Disk {
     /// Name and text of each file that a pattern of `include:` matches, relative to the main file, sorted; or
     /// why one cannot be read.
     fn include(&self, pattern: &str) -> Result<Vec<(String, String)>, String>;
+}
+
+/// For a text that stands alone: no other file and no directory is there.
+pub struct NoDisk;
+
+impl Disk for NoDisk {
+    fn list(&self, _: &Path) -> Result<Vec<String>, String> {
+        Err("no directory".into())
+    }
+    fn include(&self, _: &str) -> Result<Vec<(String, String)>, String> {
+        Err("no file".into())
+    }
 }
 
 /// A valid configuration, and what is odd about it without being wrong.

@@ -1,0 +1,191 @@
+//! From answers to the text of a config: pure, and whatever an answer holds, it stays one value of the YAML.
+//!
+//! No answer ever stands in a comment. Serves `init`.
+
+use std::fmt::{Result, Write};
+
+use crate::access::RepoType;
+use crate::secret::Place;
+
+use super::answers::{Answers, Creating, Named, Repo, Watched};
+
+/// The whole file.
+pub(super) fn render(answers: &Answers) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = head(&mut text, answers);
+    let _ = organization(&mut text, answers);
+    let _ = tokens(&mut text, answers);
+    let _ = rest(&mut text, answers);
+    text
+}
+
+/// Words that mean something else to one reader of YAML or another.
+const RESERVED: [&str; 11] = ["true", "false", "yes", "no", "on", "off", "null", "y", "n", "nan", "inf"];
+
+/// A value: as it is where no reader of YAML could take it for anything else, else in quotes.
+fn value(text: &str) -> String {
+    let plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c))
+        && !RESERVED.iter().any(|word| text.eq_ignore_ascii_case(word));
+    if plain {
+        return text.to_owned();
+    }
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            ' '..='~' => quoted.push(c),
+            c if c.is_alphanumeric() => quoted.push(c),
+            c => {
+                let _ = write!(quoted, "\\U{:08X}", u32::from(c));
+            }
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+fn head(text: &mut String, answers: &Answers) -> Result {
+    text.write_str(
+        "# scopewatch: what tokens can really do on the Hub, held against what they should.\n\
+         # Written by `scopewatch init`; change whatever you like. `scopewatch check` tells every mistake at once,\n\
+         # config/scopewatch.yaml explains every key, and what is not given here is as it stands there.\n\
+         # No secret is ever written here, only where it lies: { file: PATH } or { env: NAME }.\n\n",
+    )?;
+    if let Some(endpoint) = &answers.endpoint {
+        write!(text, "hub:\n  endpoint: {}\n\n", value(endpoint))?;
+    }
+    text.write_str(
+        "# When, as six cron fields: second minute hour day-of-month month day-of-week.\n\
+         # schedule:\n\
+         #   probe: \"0 */15 * * * *\"           # what only reads\n\
+         #   canary: \"0 5 * * * *\"             # what may create; with `probe` if not given\n\n",
+    )
+}
+
+fn organization(text: &mut String, answers: &Answers) -> Result {
+    writeln!(text, "organizations:")?;
+    writeln!(text, "  - name: {}", value(&answers.organization))?;
+    match &answers.janitor {
+        Some(janitor) => {
+            text.write_str(
+                "    # The token (below) that shows that an answer means something, and deletes a canary that the token\n\
+                 \x20   # which made it cannot delete.\n",
+            )?;
+            writeln!(text, "    janitor: {}", value(&janitor.name))?;
+        }
+        None => text.write_str(
+            "    # Without a janitor, denials of reads and writes on private repositories stay unknown, and a canary that\n\
+             \x20   # its own token cannot delete stays.\n\
+             \x20   # janitor: NAME-OF-A-TOKEN\n",
+        )?,
+    }
+    match &answers.creating {
+        Creating::Canaries => text.write_str(
+            "    # max_creations_per_day: 200      # calls per user of the Hub, refused ones included\n\n",
+        ),
+        _ => text.write_str("\n"),
+    }
+}
+
+fn tokens(text: &mut String, answers: &Answers) -> Result {
+    writeln!(text, "tokens:")?;
+    let watched = |named: &Named| answers.tokens.iter().any(|token| token.token.name == named.name);
+    if let Some(janitor) = answers.janitor.as_ref().filter(|janitor| !watched(janitor)) {
+        entry(text, answers, janitor)?;
+        writeln!(text)?;
+    }
+    for token in &answers.tokens {
+        entry(text, answers, &token.token)?;
+        text.write_str("    # owner: TEAM                     # who answers for it; carried into alerts\n")?;
+        expectations(text, answers, token)?;
+        writeln!(text)?;
+    }
+    Ok(())
+}
+
+fn entry(text: &mut String, answers: &Answers, token: &Named) -> Result {
+    let place = match &token.place {
+        Place::File(path) => format!("file: {}", value(&path.to_string_lossy())),
+        Place::Env(name) => format!("env: {}", value(name)),
+    };
+    writeln!(text, "  - name: {}", value(&token.name))?;
+    writeln!(text, "    organization: {}", value(&answers.organization))?;
+    writeln!(text, "    secret: {{ {place} }}")
+}
+
+fn expectations(text: &mut String, answers: &Answers, token: &Watched) -> Result {
+    let mut checks = creations(answers, token);
+    checks.extend(token.writes.iter().map(|repo| write(repo, "allowed")));
+    checks.extend(token.never_writes.iter().map(|repo| write(repo, "denied")));
+    if checks.is_empty() {
+        return text.write_str(
+            "    # Nothing is expected of it yet. `scopewatch baseline` proposes what would make today ok.\n\
+             \x20   # expect:\n\
+             \x20   #   - { permission: repo.write, repo: ORGANIZATION/NAME, access: denied }\n",
+        );
+    }
+    writeln!(text, "    expect:")?;
+    match answers.creating {
+        Creating::Canaries => text.write_str(
+            "      # Creating is tried for real: what is made is private, and deleted at once.\n",
+        )?,
+        Creating::Sentinel(_) => text.write_str(
+            "      # Creating is tried on the name of a repository that exists: nothing is made.\n",
+        )?,
+        Creating::Untried => {
+            text.write_str(
+                "      # Creating is not tried; `method: sentinel` would try it without making anything.\n",
+            )?;
+        }
+    }
+    for check in checks {
+        writeln!(text, "      - {{ {check} }}")?;
+    }
+    Ok(())
+}
+
+/// The checks of creating, as the insides of a flow mapping.
+fn creations(answers: &Answers, token: &Watched) -> Vec<String> {
+    let access = if token.creates { "allowed" } else { "denied" };
+    let create = |target: &str| format!("permission: repo.create, {target}access: {access}");
+    match &answers.creating {
+        Creating::Untried => Vec::new(),
+        Creating::Sentinel(repo) => {
+            vec![create(&format!("{}method: sentinel, sentinel: {}, ", kind(repo), repo.name))]
+        }
+        Creating::Canaries => {
+            let mut all = vec![create(""), create("type: dataset, ")];
+            all.extend(
+                answers.group.iter().map(|group| create(&format!("resource_group: {}, ", value(group)))),
+            );
+            all
+        }
+    }
+}
+
+fn write(repo: &Repo, access: &str) -> String {
+    format!("permission: repo.write, {}repo: {}, access: {access}", kind(repo), repo.name)
+}
+
+fn kind(repo: &Repo) -> String {
+    match repo.kind {
+        RepoType::Model => String::new(),
+        kind => format!("type: {kind}, "),
+    }
+}
+
+fn rest(text: &mut String, answers: &Answers) -> Result {
+    text.write_str(
+        "# Whom it tells; also webhook, pagerduty and email. Without sinks the rules for Prometheus in deploy/ do it.\n\
+         # alerts:\n\
+         #   sinks:\n\
+         #     - { name: am, type: alertmanager, url: \"http://127.0.0.1:9093\" }\n\
+         #     - { name: chat, type: slack, url: { file: /run/secrets/slack-url } }\n\n\
+         # server:\n\
+         #   listen: 0.0.0.0:10847             # /metrics; the page and the API only on loopback, unless open_page\n\n\
+         # The journal: its directory must be there, and be kept.\n",
+    )?;
+    write!(text, "store:\n  url: {}\n", value(&answers.store))
+}
