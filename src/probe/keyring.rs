@@ -66,6 +66,11 @@ impl Keyring {
         self.secrets.keys()
     }
 
+    /// What would be left of this text in an answer of the Hub.
+    pub fn cleaned(&self, text: &str) -> String {
+        String::from_utf8_lossy(&self.scrub(text.as_bytes())).into_owned()
+    }
+
     /// The bytes without any secret of this ring, however it is spelled, and without what is shaped like a token
     /// of anybody.
     pub(super) fn scrub<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {

@@ -17,6 +17,7 @@ mod gate;
 mod kept;
 mod keyring;
 mod origin;
+mod reach;
 #[cfg(test)]
 mod tests;
 mod wires;
@@ -39,6 +40,7 @@ pub use gate::MayLeave;
 use kept::Clients;
 pub use keyring::Keyring;
 use origin::Origin;
+pub use reach::{Obstacle, TlsTrouble, Way};
 use wires::Wires;
 
 /// How requests are sent.

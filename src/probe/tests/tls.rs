@@ -114,3 +114,51 @@ fn on_a_system_without_certificates() {
     assert_eq!(system("http://127.0.0.1:1", Vec::new()), None);
     assert!(ProberFault::NoRoots.to_string().contains("ca-certificates"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_a_handshake_fails_is_one_of_a_closed_list_and_no_token_was_said() {
+    let trusting = |endpoint: &str, ca_files: &[&[u8]]| {
+        let ca_files = ca_files.iter().map(|file| file.to_vec()).collect();
+        Prober::new(Settings { ca_files, ..settings(endpoint) }).expect("a prober")
+    };
+    let harmless = request(Verb::Get, "/x");
+    for (host, files, expected) in
+        [("localhost", &[][..], TlsTrouble::UnknownIssuer), ("127.0.0.1", &[CA][..], TlsTrouble::OtherName)]
+    {
+        let (port, served) = serve_tls(rustls::ALL_VERSIONS);
+        let prober = trusting(&format!("https://{host}:{port}"), files);
+        assert_eq!(prober.tls_trouble(&harmless).await, Some(expected));
+        assert_eq!(served.join().expect("served"), "");
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let served = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        let _ = stream.write_all(&ok("", "{}"));
+    });
+    let prober = trusting(&format!("https://localhost:{port}"), &[]);
+    assert_eq!(prober.tls_trouble(&harmless).await, Some(TlsTrouble::NotTls));
+    served.join().expect("served");
+    let (port, served) = serve_tls(rustls::ALL_VERSIONS);
+    let prober = trusting(&format!("https://localhost:{port}"), &[CA]);
+    assert_eq!(prober.tls_trouble(&harmless).await, None, "nothing is wrong with it");
+    assert!(!served.join().expect("served").contains("hf_"), "it is asked without a token");
+}
+
+#[tokio::test]
+async fn the_way_is_told_step_by_step() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let open = listener.local_addr().expect("an address");
+    let way = settings(&format!("http://{open}")).way().await.expect("a way");
+    assert_eq!((way.host.as_str(), way.proxied), (open.to_string().as_str(), false));
+    assert_eq!(way.connected.expect("tried").expect("connected").0, open);
+    let proxied = Settings { proxy: Some(format!("http://{open}")), ..settings("https://hub.invalid") };
+    let way = proxied.way().await.expect("a way");
+    assert!(way.proxied && way.connected.expect("tried").is_ok());
+    drop(listener);
+    let way = settings(&format!("http://{open}")).way().await.expect("a way");
+    assert_eq!(way.connected, Some(Err(Obstacle::Refused)));
+    let way = settings("https://hub.invalid").way().await.expect("a way");
+    assert_eq!((way.found, way.connected), (Err(Obstacle::NoAddress), None));
+    assert!(settings("nothing").way().await.is_none());
+}
