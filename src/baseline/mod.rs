@@ -203,8 +203,8 @@ const TAKEN: [&str; 12] =
     ["true", "false", "null", "yes", "no", "on", "off", "y", "n", ".inf", ".nan", "none"];
 
 /// A text as YAML: plain where no reader could take it for anything else, else in double quotes.
-fn scalar(text: &str) -> String {
-    let plain = text.starts_with(|c: char| c.is_ascii_alphabetic())
+pub fn scalar(text: &str) -> String {
+    let plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/'))
         && !TAKEN.contains(&text.to_ascii_lowercase().as_str());
     if plain {

@@ -110,7 +110,7 @@ enum Command {
     /// The journal of canaries. Exit 0, 1 if something is left, 2 usage or config.
     Canaries(canaries::CanariesArgs),
     /// Asks a few questions and writes a commented config that holds no secret. Exit 0, 2 usage.
-    Init(init::InitArgs),
+    Init(Box<init::InitArgs>),
     /// The record of what happened: verify it, or export it. Exit 0, 1 if it is broken, 2 usage or config.
     Evidence(evidence::EvidenceArgs),
     /// Everything in one process on an embedded Hub: a token is widened, found, narrowed again.
@@ -242,7 +242,7 @@ fn run(cli: Cli, scrub: Scrub) -> Result<Exit, Fault> {
         Command::Check { config } => check(&config.config),
         Command::Plan(args) => block_on(plan::run(args)),
         Command::Canaries(args) => block_on(canaries::run(args, scrub)),
-        Command::Init(args) => init::run(args),
+        Command::Init(args) => init::run(&args),
         Command::Evidence(args) => block_on(evidence::run(args)),
         #[cfg(feature = "simulator")]
         Command::Demo(args) => block_on(demo::run(args, scrub)),

@@ -85,7 +85,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The longest line that is read, in bytes.
 const LINE_LIMIT: u64 = 64 * 1024;
 
-pub(super) fn run(args: InitArgs) -> Result<Exit, Fault> {
+pub(super) fn run(args: &InitArgs) -> Result<Exit, Fault> {
     let to_stdout = args.output == Path::new("-");
     if !to_stdout {
         // Before anybody has answered in vain.
@@ -98,7 +98,7 @@ pub(super) fn run(args: InitArgs) -> Result<Exit, Fault> {
     };
     let mut lines = lines(who);
     let mut out = anstream::stderr();
-    let answers = ask::gather(&args, &mut Asker { who, lines: &mut lines, out: &mut out })?;
+    let answers = ask::gather(args, &mut Asker { who, lines: &mut lines, out: &mut out })?;
     let text = text::render(&answers);
     let parsed = answers::parsed(&answers).map_err(Fault::Usage)?;
     if to_stdout {

@@ -14,7 +14,7 @@ use crate::config::StorePlace;
 /// Answers that would break a config, or mean something else in it.
 #[rustfmt::skip]
 const HOSTILE: &[&str] = &[
-    "", " ", "-", "--", "~", "null", "true", "no", "ON", "1", "0x10", "1e3", ".inf", "on: off", "a: b", "a #b", "#a",
+    "", " ", "-", "--", "~", "null", "true", "no", "ON", "1", "0x10", "1e3", ".inf", "inf", "nan", "none", "y", "on: off", "a: b", "a #b", "#a",
     "- a", "? a", "[a]", "{a: b}", "&a", "*a", "!a", "|", ">", "%a", "@a", "`a`", "'", "\"", "\\", "a'b\"c\\d", "''",
     "}, { name: x", "acme\n  janitor: evil", "a\r\nb", "a\tb", "a\u{0}b", "a\u{1b}[31mb", "\u{7f}", "\u{85}", "\u{a0}",
     "\u{2028}", "\u{feff}a", "\u{202e}a", "ä", "日本", "🦀", "---", "...", "a/../b", "../x", "/", "//", "a/b/c",
@@ -83,6 +83,18 @@ fn a_hostile_answer_is_refused_in_a_sentence_or_stays_one_value() {
     }
     let (answers, refused) = everywhere("hf_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
     assert!(!text::render(&answers).contains("AAAA") && !refused.concat().contains("AAAA"));
+}
+
+#[test]
+fn odd_names_are_names() {
+    for text in
+        ["it's: \"quoted\" #1", "{a: b}", "\\", "- x", "*a", "日本 🦀", "null", "1e3", "a\u{2028}b", "$(id)"]
+    {
+        let (answers, refused) = everywhere(text);
+        assert_eq!(answers.tokens[0].token.name, text, "{refused:?}");
+        assert_eq!(answers.group.as_deref(), Some(text), "{refused:?}");
+        comes_back(&answers);
+    }
 }
 
 #[test]
@@ -281,7 +293,8 @@ fn every_question_has_its_flag() {
     assert_eq!(b.token.place, Place::File("/x=y".into()));
     assert_eq!((answers.group.as_deref(), answers.store.as_str()), (Some("g"), "sqlite:///x/state.db"));
     comes_back(&answers);
-    let strange: [(&str, fn(&mut InitArgs)); 4] = [
+    type Change = fn(&mut InitArgs);
+    let strange: [(&str, Change); 4] = [
         ("--secret", |args| args.secret.push("nobody=/x".to_owned())),
         ("--secret", |args| args.secret.push("/x".to_owned())),
         ("--may-create", |args| args.may_create.push("nobody".to_owned())),

@@ -5,6 +5,7 @@
 use std::fmt::{Result, Write};
 
 use crate::access::RepoType;
+use crate::baseline::scalar;
 use crate::secret::Place;
 
 use super::answers::{Answers, Creating, Named, Repo, Watched};
@@ -20,32 +21,6 @@ pub(super) fn render(answers: &Answers) -> String {
     text
 }
 
-/// Words that mean something else to one reader of YAML or another.
-const RESERVED: [&str; 11] = ["true", "false", "yes", "no", "on", "off", "null", "y", "n", "nan", "inf"];
-
-/// A value: as it is where no reader of YAML could take it for anything else, else in quotes.
-fn value(text: &str) -> String {
-    let plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c))
-        && !RESERVED.iter().any(|word| text.eq_ignore_ascii_case(word));
-    if plain {
-        return text.to_owned();
-    }
-    let mut quoted = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            ' '..='~' => quoted.push(c),
-            c if c.is_alphanumeric() => quoted.push(c),
-            c => {
-                let _ = write!(quoted, "\\U{:08X}", u32::from(c));
-            }
-        }
-    }
-    quoted.push('"');
-    quoted
-}
-
 fn head(text: &mut String, answers: &Answers) -> Result {
     text.write_str(
         "# scopewatch: what tokens can really do on the Hub, held against what they should.\n\
@@ -54,7 +29,7 @@ fn head(text: &mut String, answers: &Answers) -> Result {
          # No secret is ever written here, only where it lies: { file: PATH } or { env: NAME }.\n\n",
     )?;
     if let Some(endpoint) = &answers.endpoint {
-        write!(text, "hub:\n  endpoint: {}\n\n", value(endpoint))?;
+        write!(text, "hub:\n  endpoint: {}\n\n", scalar(endpoint))?;
     }
     text.write_str(
         "# When, as six cron fields: second minute hour day-of-month month day-of-week.\n\
@@ -66,14 +41,14 @@ fn head(text: &mut String, answers: &Answers) -> Result {
 
 fn organization(text: &mut String, answers: &Answers) -> Result {
     writeln!(text, "organizations:")?;
-    writeln!(text, "  - name: {}", value(&answers.organization))?;
+    writeln!(text, "  - name: {}", scalar(&answers.organization))?;
     match &answers.janitor {
         Some(janitor) => {
             text.write_str(
                 "    # The token (below) that shows that an answer means something, and deletes a canary that the token\n\
                  \x20   # which made it cannot delete.\n",
             )?;
-            writeln!(text, "    janitor: {}", value(&janitor.name))?;
+            writeln!(text, "    janitor: {}", scalar(&janitor.name))?;
         }
         None => text.write_str(
             "    # Without a janitor, denials of reads and writes on private repositories stay unknown, and a canary that\n\
@@ -107,11 +82,11 @@ fn tokens(text: &mut String, answers: &Answers) -> Result {
 
 fn entry(text: &mut String, answers: &Answers, token: &Named) -> Result {
     let place = match &token.place {
-        Place::File(path) => format!("file: {}", value(&path.to_string_lossy())),
-        Place::Env(name) => format!("env: {}", value(name)),
+        Place::File(path) => format!("file: {}", scalar(&path.to_string_lossy())),
+        Place::Env(name) => format!("env: {}", scalar(name)),
     };
-    writeln!(text, "  - name: {}", value(&token.name))?;
-    writeln!(text, "    organization: {}", value(&answers.organization))?;
+    writeln!(text, "  - name: {}", scalar(&token.name))?;
+    writeln!(text, "    organization: {}", scalar(&answers.organization))?;
     writeln!(text, "    secret: {{ {place} }}")
 }
 
@@ -158,7 +133,7 @@ fn creations(answers: &Answers, token: &Watched) -> Vec<String> {
         Creating::Canaries => {
             let mut all = vec![create(""), create("type: dataset, ")];
             all.extend(
-                answers.group.iter().map(|group| create(&format!("resource_group: {}, ", value(group)))),
+                answers.group.iter().map(|group| create(&format!("resource_group: {}, ", scalar(group)))),
             );
             all
         }
@@ -187,5 +162,5 @@ fn rest(text: &mut String, answers: &Answers) -> Result {
          #   listen: 0.0.0.0:10847             # /metrics; the page and the API only on loopback, unless open_page\n\n\
          # The journal: its directory must be there, and be kept.\n",
     )?;
-    write!(text, "store:\n  url: {}\n", value(&answers.store))
+    write!(text, "store:\n  url: {}\n", scalar(&answers.store))
 }
