@@ -196,6 +196,29 @@ impl Message {
     }
 }
 
+/// A message that shows whether a sink takes one. Its labels are those of no alert that means something: not even the
+/// watchdog's, whose end it would be.
+pub fn trial(tidings: Tidings, since: Timestamp, at: Timestamp) -> Message {
+    let key = AlertKey {
+        name: AlertName::Watchdog,
+        organization: String::new(),
+        token: None,
+        permission: None,
+        target: Some("test".to_owned()),
+    };
+    let words = Words {
+        severity: Severity::Info,
+        token_owner: String::new(),
+        summary: "TEST by `scopewatch doctor`: nothing happened, and nothing is to be done".to_owned(),
+        description:
+            "Somebody tries whether alerts of scopewatch arrive here. This is one of two messages: a test \
+                      alert, and its end."
+                .to_owned(),
+        evidence: String::new(),
+    };
+    Message { id: key.episode(since), tidings, key, words, since, at }
+}
+
 /// The one line about an alert.
 pub fn summary(key: &AlertKey) -> String {
     let token = key.token.as_ref().map(TokenName::as_str).unwrap_or_default();
@@ -217,5 +240,25 @@ pub fn summary(key: &AlertKey) -> String {
         AlertName::HubUnreachable => "the Hub does not answer scopewatch".to_owned(),
         AlertName::StateReset => format!("the journal of '{organization}' is not what it was"),
         AlertName::Watchdog => "scopewatch is alive".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trial_is_marked_and_is_the_end_of_no_other_alert() {
+        let (began, over) = (Timestamp(1_000), Timestamp(2_000));
+        let fires = trial(Tidings::Firing, began, began);
+        let ends = trial(Tidings::Resolved, began, over);
+        assert_eq!((fires.labels(), &fires.id), (ends.labels(), &ends.id));
+        assert!(fires.words.summary.starts_with("TEST"));
+        assert_eq!(fires.labels().get("severity").map(String::as_str), Some("info"));
+        assert_eq!(ends.ends_at(over), over);
+        // The watchdog's key, and whatever a finding may become, has no such target.
+        let watchdog = AlertKey { target: None, ..fires.key.clone() };
+        assert_ne!(fires.key, watchdog);
+        assert!(AlertName::Watchdog.kinds().is_empty());
     }
 }

@@ -6,7 +6,11 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use tokio::time::timeout;
+
+use crate::access::TokenName;
 use crate::config::{self, Config, Disk, Sink, SinkUrl, Source, StorePlace};
 use crate::round::ignores;
 use crate::secret::{Place, SECRET_LIMIT, Secret, SecretFault, strip_line_end};
@@ -161,8 +165,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     let mut said = Vec::new();
     for token in &config.tokens {
         if let Place::File(path) = &token.secret
-            && let Ok(about) = fs::metadata(path)
-            && about.mode() & 0o007 != 0
+            && mode(path).is_some_and(|mode| mode & 0o007 != 0)
         {
             said.push(format!(
                 "the secret of '{}' may be read by every user of this machine; chmod o-rwx '{}'",
@@ -171,11 +174,43 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
             ));
         }
     }
-    if hardening::is_root() {
-        said.push("scopewatch runs as root; it needs no privileges, so give it a user of its own".to_owned());
-    }
-    said.extend(hardening::swap_warning().map(str::to_owned));
+    said.extend(machine_warnings());
     said
+}
+
+/// Who may do what with a file, as `chmod` has it.
+pub(super) fn mode(path: &Path) -> Option<u32> {
+    Some(fs::metadata(path).ok()?.mode() & 0o7777)
+}
+
+/// What deserves a warning about process and machine.
+pub(super) fn machine_warnings() -> Vec<String> {
+    let root = "scopewatch runs as root; it needs no privileges, so give it a user of its own";
+    let root = hardening::is_root().then(|| root.to_owned());
+    root.into_iter().chain(hardening::swap_warning().map(str::to_owned)).collect()
+}
+
+/// Secrets that cannot be read within this are unreadable.
+pub(super) const KEYS_WITHIN: Duration = Duration::from_secs(10);
+
+/// The tokens of the config, each with its secret or what is wrong with it.
+pub(super) type Keys = Vec<(TokenName, Result<Secret, SecretFault>)>;
+
+/// Reads the secrets of all tokens. Files may lie on anything, and nobody waits for a disk for ever.
+pub(super) async fn read_keys(config: Arc<Config>, secrets: &mut Secrets) -> Keys {
+    let mut taken = std::mem::take(secrets);
+    let names: Vec<TokenName> = config.tokens.iter().map(|token| token.name.clone()).collect();
+    let read = tokio::task::spawn_blocking(move || {
+        let keys = config.tokens.iter().map(|t| (t.name.clone(), taken.read(&t.secret))).collect();
+        (keys, taken)
+    });
+    match timeout(KEYS_WITHIN, read).await {
+        Ok(Ok((keys, taken))) => {
+            *secrets = taken;
+            keys
+        }
+        _ => names.into_iter().map(|name| (name, Err(SecretFault::Unreadable))).collect(),
+    }
 }
 
 /// Plants the defect that a test asks for.
@@ -201,6 +236,18 @@ pub(super) fn canary_key(config: &Config) -> Result<Vec<u8>, Fault> {
             "canary_key is needed with PostgreSQL: 32 bytes or more, the same for every replica".to_owned(),
         )),
     }
+}
+
+/// Whether there is a good key, without making one: `None` where the first start will make it.
+pub(super) fn canary_key_stands(config: &Config) -> Result<Option<Place>, Fault> {
+    if let (None, StorePlace::Sqlite(store)) = (&config.canary_key, &config.store) {
+        let key = store.with_extension("key");
+        return match fs::symlink_metadata(&key) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            _ => key_beside(&key).map(|_| Some(Place::File(key))),
+        };
+    }
+    canary_key(config).map(|_| config.canary_key.clone())
 }
 
 fn configured_key(place: &Place) -> Result<Vec<u8>, Fault> {

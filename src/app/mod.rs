@@ -5,6 +5,7 @@
 
 mod clock;
 mod door;
+pub mod exam;
 mod files;
 mod hardening;
 mod outlet;
@@ -119,8 +120,13 @@ fn courier(config: &Config) -> Result<Option<Arc<Courier>>, Fault> {
 
 /// The client for this Hub.
 fn prober(config: &Config, read_only: bool) -> Result<Prober, Fault> {
+    Prober::new(settings(config, read_only)?).map_err(|fault| Fault::Usage(fault.to_string()))
+}
+
+/// How requests are sent to it.
+fn settings(config: &Config, read_only: bool) -> Result<Settings, Fault> {
     let hub = &config.hub;
-    Prober::new(Settings {
+    Ok(Settings {
         endpoint: hub.endpoint.clone(),
         request_timeout: hub.request_timeout,
         proxy: hub.proxy.clone(),
@@ -129,7 +135,6 @@ fn prober(config: &Config, read_only: bool) -> Result<Prober, Fault> {
         read_only,
         user_agent: user_agent(),
     })
-    .map_err(|fault| Fault::Usage(fault.to_string()))
 }
 
 /// Random bytes for names. Without any there can be no unguessable name, and thus no canary.

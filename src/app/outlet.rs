@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::time::timeout;
 
-use crate::access::TokenName;
 use crate::alert::message::Message;
 use crate::alert::outbox::Delivery;
 use crate::config::Config;
@@ -20,15 +18,12 @@ use crate::probe::Keyring;
 use crate::report::{Report, Snapshot};
 use crate::round::drive::{BoxFuture, LoadedKeys, Outlet};
 use crate::round::{Grounds, Meter, Notice};
-use crate::secret::SecretFault;
 use crate::serve::{Latch, Readiness};
 use crate::store::{Head, Store, StoreFault};
 
 use super::clock::wall_now;
-use super::files::{Secrets, SinkSecrets};
+use super::files::{KEYS_WITHIN, Secrets, SinkSecrets, read_keys};
 
-/// Secrets that cannot be read within this are unreadable.
-const KEYS_WITHIN: Duration = Duration::from_secs(10);
 /// Batches in a row that could not be stored, before the daemon is not ready: they are tried every five seconds.
 const UNREADY_AFTER: u32 = 6;
 
@@ -130,21 +125,7 @@ impl Outlet for Shown {
 
     async fn load_keys(&mut self) -> LoadedKeys {
         let config = self.config.load_full();
-        let mut secrets = std::mem::take(&mut self.secrets);
-        let names: Vec<TokenName> = config.tokens.iter().map(|token| token.name.clone()).collect();
-        // Files may lie on anything; the loop must not wait for a disk.
-        let read = tokio::task::spawn_blocking(move || {
-            let keys: Vec<_> =
-                config.tokens.iter().map(|t| (t.name.clone(), secrets.read(&t.secret))).collect();
-            (keys, secrets)
-        });
-        let keys = match timeout(KEYS_WITHIN, read).await {
-            Ok(Ok((keys, secrets))) => {
-                self.secrets = secrets;
-                keys
-            }
-            _ => names.into_iter().map(|name| (name, Err(SecretFault::Unreadable))).collect(),
-        };
+        let keys = read_keys(config, &mut self.secrets).await;
         let live: Vec<&str> =
             keys.iter().filter_map(|(_, key)| key.as_ref().ok().map(|s| s.expose())).collect();
         self.scrub.load(&live);

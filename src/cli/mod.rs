@@ -7,6 +7,7 @@ mod baseline;
 mod canaries;
 #[cfg(feature = "simulator")]
 mod demo;
+mod doctor;
 mod evidence;
 mod explain;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -111,6 +112,9 @@ enum Command {
     Canaries(canaries::CanariesArgs),
     /// Asks a few questions and writes a commented config that holds no secret. Exit 0, 2 usage.
     Init(Box<init::InitArgs>),
+    /// Tests config, secrets, the way to the Hub, clock, tokens, store and sinks, and says what to mend. Exit 0 (warnings
+    /// allowed), 1 something fails, 2 usage or config.
+    Doctor(doctor::DoctorArgs),
     /// The record of what happened: verify it, or export it. Exit 0, 1 if it is broken, 2 usage or config.
     Evidence(evidence::EvidenceArgs),
     /// Everything in one process on an embedded Hub: a token is widened, found, narrowed again.
@@ -243,6 +247,7 @@ fn run(cli: Cli, scrub: Scrub) -> Result<Exit, Fault> {
         Command::Plan(args) => block_on(plan::run(args)),
         Command::Canaries(args) => block_on(canaries::run(args, scrub)),
         Command::Init(args) => init::run(&args),
+        Command::Doctor(args) => block_on(doctor::run(args, scrub, progress)),
         Command::Evidence(args) => block_on(evidence::run(args)),
         #[cfg(feature = "simulator")]
         Command::Demo(args) => block_on(demo::run(args, scrub)),

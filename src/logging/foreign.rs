@@ -3,12 +3,11 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::io;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, PoisonError};
 
 use tracing::Dispatch;
 
-use super::{Format, Level, Scrub, subscriber};
+use super::{Format, Kept, Level, Scrub, subscriber};
 
 /// Live secrets: one of the usual shape, one of odd characters, and one that begins as the other ends. `$1`, `$2`
 /// and `$3` stand for them in a text, so that they come through a mutation whole.
@@ -31,21 +30,6 @@ fn loaded() -> Scrub {
         scrub
     });
     LOADED.clone()
-}
-
-/// Lines as they are written, kept in memory.
-#[derive(Clone, Default)]
-struct Kept(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Kept {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 impl Kept {

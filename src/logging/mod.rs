@@ -16,7 +16,7 @@ mod tests;
 
 use std::io;
 use std::io::Write as _;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tracing::Subscriber;
@@ -76,6 +76,30 @@ pub fn start(format: Format, level: Level, color: bool, scrub: Scrub, queued: bo
         tracing::subscriber::set_global_default(subscriber(format, level, color, scrub, io::stderr))
     };
     set.map_err(io::Error::other)
+}
+
+/// The line that the log would be of an event with this text as message and field, kept in memory.
+pub fn sample(format: Format, scrub: &Scrub, text: &str) -> String {
+    let kept = Kept::default();
+    let to = kept.clone();
+    let log = subscriber(format, Level::Info, false, scrub.clone(), move || to.clone());
+    tracing::subscriber::with_default(log, || tracing::info!(text, "{text}"));
+    String::from_utf8_lossy(&kept.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+}
+
+/// Lines that are not written anywhere.
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Kept {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Writes what still waits. To be called last.

@@ -117,6 +117,19 @@ impl Default for Limits {
     }
 }
 
+/// All that would be served of this snapshot, one after the other: page, pages of findings, API.
+pub fn whole(snapshot: &Arc<Snapshot>, now: Timestamp) -> String {
+    let views = views::Views::default();
+    let mut bodies = vec![views.findings(snapshot).ok(), views.canaries(snapshot).ok()];
+    bodies.extend(snapshot.report.iter().map(|report| views.report(report).ok()));
+    let bodies = bodies.into_iter().flatten().map(|body| String::from_utf8_lossy(&body).into_owned());
+    let findings = snapshot.findings.iter().map(|finding| finding.key().id());
+    let results = snapshot.report.iter().flat_map(|report| &report.results).map(|result| result.id());
+    let pages = findings.chain(results).filter_map(|id| page::one(snapshot, &id, now)?.ok());
+    let pages: Vec<String> = pages.chain(page::front(snapshot, "", now)).chain(bodies).collect();
+    pages.join("\n")
+}
+
 /// Bytes of a request's head, and at once the buffer of a connection.
 const HEAD_LIMIT: usize = 32 * 1024;
 

@@ -69,17 +69,22 @@ pub(super) fn resolve(path: &Path) -> Result<(PathBuf, PathBuf), StoreFault> {
     Ok((named, path))
 }
 
+/// The file beside the store whose lock is the writer's.
+pub(super) fn lock_file(path: &Path) -> PathBuf {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".lock");
+    PathBuf::from(beside)
+}
+
 /// Takes the writer's lock.
 pub(super) fn lock(path: &Path) -> Result<File, StoreFault> {
     let fault = |error: &std::io::Error| file_fault(path, error);
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".lock");
     let lock = OpenOptions::new()
         .create(true)
         .truncate(false)
         .write(true)
         .mode(0o600)
-        .open(PathBuf::from(beside))
+        .open(lock_file(path))
         .map_err(|e| fault(&e))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),

@@ -114,6 +114,15 @@ impl Store {
         }
     }
 
+    /// The same, and nothing is made: where there is no lock file, nobody holds it.
+    pub fn is_held_now(path: &Path) -> Result<bool, StoreFault> {
+        let (_, resolved) = opening::resolve(path)?;
+        if !opening::lock_file(&resolved).exists() {
+            return Ok(false);
+        }
+        Store::is_held(path)
+    }
+
     /// What the head file beside this store says, whether there is a store or not.
     pub fn witness(path: &Path) -> Option<Head> {
         opening::resolve(path).ok().and_then(|(_, path)| HeadFile::beside(&path).read())

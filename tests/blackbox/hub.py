@@ -77,6 +77,7 @@ class Hub(World):
         self.force_public = False          # ignores private:true
         self.creation_cap = {}             # user -> creations left today
         self.inventory_page = 1000         # tokens on one page of the inventory
+        self.skew = 0                      # seconds by which its clock is ahead
         self.public_members = False        # anybody sees the members who show themselves
         self.names = {}                    # what users, organizations and groups call themselves, for whoami
         self.create_seconds = 0.05         # how long the per-user create lock is held
@@ -464,6 +465,9 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
+    def date_time_string(self, timestamp=None):
+        return super().date_time_string((timestamp or time.time()) + self.hub.skew)
+
     def serve(self):
         hub, length = self.hub, int(self.headers.get("Content-Length") or 0)
         raw = self.rfile.read(length)
@@ -528,9 +532,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class Listener:
-    """Any other HTTP server of a scenario (a redirect's goal, a webhook): records, answers 200."""
+    """Any other HTTP server of a scenario (a redirect's goal, a webhook): records, answers 200 or as told."""
 
-    def __init__(self, answer=None):
+    def __init__(self, answer=None, status=200):
         self.requests, listener = [], self
 
         class Handler(BaseHTTPRequestHandler):
@@ -541,8 +545,8 @@ class Listener:
                 raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 listener.requests.append({"method": self.command, "path": self.path, "raw": raw,
                                           "headers": {k.lower(): v for k, v in self.headers.items()}})
-                data = json.dumps(answer or {}).encode()
-                self.send_response(200)
+                data = answer if isinstance(answer, bytes) else json.dumps(answer or {}).encode()
+                self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
