@@ -65,7 +65,7 @@ class Doctor(Case):
         self.add_member("limited")
         items = self.doctor()
         parts = list(dict.fromkeys(i["part"] for i in items))
-        order = ["config", "secrets", "machine", "hub", "clock", "organizations", "tokens", "own_tokens", "store", "sinks", "leaks"]
+        order = ["config", "secrets", "machine", "hub", "clock", "organizations", "tokens", "own_tokens", "store", "server", "sinks", "leaks"]
         self.assertEqual(parts, [p for p in order if p in parts], "in this order")
         self.assertEqual(set(order) - set(parts) - {"machine"}, set())
         self.item(items, "tokens", "limited", "ok", "user 'user-limited'", "in acme write")

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 
 use crate::app::exam::{Ground, Medium, Posted};
-use crate::config::Config;
+use crate::config::{Config, Server};
 
 use super::rows::{Part, Row, halves};
 
@@ -25,6 +25,45 @@ const ROOM: (u64, u64) = (256 << 20, 16 << 20);
 
 fn mebibytes(bytes: u64) -> String {
     if bytes >> 30 >= 10 { format!("{} GiB", bytes >> 30) } else { format!("{} MiB", bytes >> 20) }
+}
+
+/// The port: who sees what there. `web`: what reading the web config came to, its oddities or why it is broken.
+pub(super) fn server(server: &Server, web: &Result<Vec<String>, String>) -> Vec<Row> {
+    let at = server.listen;
+    let beyond = !at.ip().is_loopback();
+    let odd = |sentence: &String| {
+        let (seen, remedy) = halves(sentence);
+        Row::warn(Part::Server, "port", seen, remedy)
+    };
+    let first = match (web, &server.web_config) {
+        (Err(why), _) => {
+            let (seen, remedy) = match why.split_once('\n') {
+                None => halves(why),
+                // Every mistake with its lines; here the first has to do.
+                Some((first, _)) => (
+                    first.trim_start_matches("error: ").to_owned(),
+                    "`scopewatch check` shows every mistake in it, with what would be right".to_owned(),
+                ),
+            };
+            return vec![Row::fail(Part::Server, "web_config", seen, remedy)];
+        }
+        (Ok(_), Some(path)) => {
+            let seen = format!("{at} by the rules of {}; health is open to everybody", path.display());
+            Row::ok(Part::Server, "web_config", seen)
+        }
+        (Ok(_), None) if beyond && server.open_page => Row::warn(
+            Part::Server,
+            "port",
+            format!("{at}: page and API are open to whoever reaches it"),
+            "ask for passwords or client certificates (server.web_config), or take server.open_page out",
+        ),
+        (Ok(_), None) if beyond => {
+            Row::ok(Part::Server, "port", format!("{at}: metrics and health only, no page and no API"))
+        }
+        (Ok(_), None) => Row::ok(Part::Server, "port", format!("{at}: for this machine alone")),
+    };
+    let odd = web.iter().flatten().map(odd);
+    [first].into_iter().chain(odd).collect()
 }
 
 /// The store: whether it opens, can be written, and lies where it stays.

@@ -168,6 +168,8 @@ async fn examine(
             rows.push(Row::fail(Part::Store, "journal", seen, remedy));
         }
     }
+    let web = app::check_web_config(config).map_err(|fault| fault.to_string());
+    rows.extend(ground::server(&config.server, &web));
     if let Some(examiner) = &mut examiner {
         sinks(args, config, examiner, bar, rows).await;
         bar.says("looking for leaks");

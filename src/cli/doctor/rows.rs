@@ -15,6 +15,7 @@ pub(super) enum Part {
     Tokens,
     OwnTokens,
     Store,
+    Server,
     Sinks,
     Leaks,
 }

@@ -27,6 +27,7 @@ fn title(part: Part) -> &'static str {
         Part::Tokens => "Tokens, as the Hub knows them",
         Part::OwnTokens => "Our own tokens",
         Part::Store => "Store",
+        Part::Server => "Who may reach it",
         Part::Sinks => "Sinks",
         Part::Leaks => "Leaks of secrets",
     }

@@ -369,6 +369,26 @@ fn the_ground_of_the_store() {
 }
 
 #[test]
+fn who_may_reach_the_port() {
+    let of = |keys: &str, web: Result<Vec<String>, String>| {
+        let config = config(&format!("server: {{ {keys} }},"));
+        ground::server(&config.server, &web)
+    };
+    let one = |keys: &str| of(keys, Ok(Vec::new())).remove(0);
+    holds(&one("listen: 127.0.0.1:1"), State::Ok, "this machine alone", "");
+    holds(&one("listen: 0.0.0.0:1"), State::Ok, "metrics and health only", "");
+    holds(&one("listen: 0.0.0.0:1, open_page: true"), State::Warn, "open to whoever", "server.web_config");
+    holds(&one("listen: 0.0.0.0:1, web_config: /etc/web.yml"), State::Ok, "by the rules of /etc/web.yml", "");
+    let broken = of("web_config: /etc/web.yml", Err("key_file: 'x' is not there; correct the path".into()));
+    assert_eq!(broken.len(), 1);
+    holds(&broken[0], State::Fail, "key_file: 'x' is not there", "correct the path");
+    let lines = of("web_config: /etc/web.yml", Err("error: /etc/web.yml:1:1: no\n  | x\n  help: y".into()));
+    holds(&lines[0], State::Fail, "/etc/web.yml:1:1: no", "scopewatch check");
+    let odd = of("web_config: /etc/web.yml", Ok(vec!["'x' may be read by all; chmod o-rwx it".into()]));
+    holds(&odd[1], State::Warn, "may be read by all", "chmod");
+}
+
+#[test]
 fn sinks_and_leaks() {
     let posted = |posted| super::ground::posted("am", "Alertmanager", posted);
     holds(&posted(Posted::Taken), Fine, "the Alertmanager took a test alert", "");
