@@ -15,13 +15,14 @@ use tokio::sync::oneshot;
 
 use super::door::{Gate, Peer, is_health};
 use super::passwords::Word;
-use super::views::Views;
+use super::views::{Exposition, Views};
 use super::{Access, Command, Served, page};
 
 /// What all handlers share.
 struct Site {
     served: Served,
     views: Views,
+    exposition: Exposition,
     /// Whether the listener can be reached from this machine only.
     loopback: bool,
 }
@@ -55,7 +56,8 @@ const TOO_MANY: &str = "Too many passwords are being looked at; try again.";
 
 /// The whole site. `loopback`: whether only this machine can reach the listener.
 pub(super) fn router(served: Served, loopback: bool) -> Router {
-    let site = Arc::new(Site { served, views: Views::default(), loopback });
+    let site =
+        Arc::new(Site { served, views: Views::default(), exposition: Exposition::default(), loopback });
     Router::new()
         .route("/metrics", get(metrics))
         .route("/-/healthy", get(healthy))
@@ -190,16 +192,22 @@ fn origin_is_ours(headers: &HeaderMap) -> bool {
 }
 
 async fn metrics(State(site): State<Arc<Site>>) -> Response {
-    let render = |snapshot| site.served.metrics.render(snapshot, (site.served.now)());
-    let snapshot = site.served.snapshot.load_full();
-    let mut text = render(&snapshot);
-    // The counters were read after the snapshot was taken: a round that ended in between must not be counted
-    // beside the results of the one before.
-    let newer = site.served.snapshot.load_full();
-    if !Arc::ptr_eq(&snapshot, &newer) {
-        text = render(&newer);
+    let its = Arc::clone(&site);
+    let write = move || {
+        let render = |snapshot| its.served.metrics.render(snapshot, (its.served.now)());
+        let snapshot = its.served.snapshot.load_full();
+        let text = render(&snapshot);
+        // The counters were read after the snapshot was taken: a round that ended in between must not be counted
+        // beside the results of the one before.
+        let newer = its.served.snapshot.load_full();
+        if Arc::ptr_eq(&snapshot, &newer) { text } else { render(&newer) }
+    };
+    match site.exposition.text(write).await {
+        Some(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        None => {
+            sentence(StatusCode::INTERNAL_SERVER_ERROR, "The metrics could not be written; the log says why.")
+        }
     }
-    ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response()
 }
 
 async fn healthy() -> Response {

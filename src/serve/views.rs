@@ -1,5 +1,6 @@
-//! The bodies of the API and the page, each written once for a snapshot and kept until there is another.
+//! The bodies of the API, each written once for a snapshot and kept until there is another; and that of the metrics.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use axum::body::Bytes;
@@ -9,6 +10,32 @@ use crate::access::TokenName;
 use crate::intent::{Canary, CanaryState, DeleteOutcome, Deleter, ShownState};
 use crate::moment::Timestamp;
 use crate::report::{Finding, Report, Snapshot};
+
+/// The exposition of the metrics, written by one for all who wait for it. Nobody is given one that was begun before
+/// he asked, so that what he did before asking is in it.
+#[derive(Default)]
+pub(super) struct Exposition {
+    asked: AtomicU64,
+    last: tokio::sync::Mutex<(u64, Bytes)>,
+}
+
+impl Exposition {
+    /// The text that `write` gives, which may take its time; `None` if it broke.
+    pub(super) async fn text<W>(&self, write: W) -> Option<Bytes>
+    where
+        W: FnOnce() -> String + Send + 'static,
+    {
+        let mine = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut last = self.last.lock().await;
+        if last.0 < mine {
+            let all_before = self.asked.load(Ordering::SeqCst);
+            // Not on the threads that probe and that answer for health: with many tokens it is megabytes.
+            let text = tokio::task::spawn_blocking(write).await.ok()?;
+            *last = (all_before, Bytes::from(text));
+        }
+        Some(last.1.clone())
+    }
+}
 
 /// Version of the shape of findings and canaries.
 const SCHEMA: u32 = 1;
@@ -137,5 +164,61 @@ impl CanaryOut<'_> {
                 .collect(),
             note: &canary.note,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_waits_shares_what_was_begun_after_he_asked_and_nothing_older() {
+        let exposition = Exposition::default();
+        let written = Arc::new(AtomicU64::new(0));
+        let (begun, begin) = tokio::sync::oneshot::channel();
+        let (go_on, wait) = std::sync::mpsc::channel::<()>();
+        let count = |written: &Arc<AtomicU64>| {
+            let written = Arc::clone(written);
+            move || (written.fetch_add(1, Ordering::SeqCst) + 1).to_string()
+        };
+        let number = count(&written);
+        let first = exposition.text(move || {
+            // Whoever is told may be gone, and the other one too.
+            let _ = begun.send(());
+            let _ = wait.recv();
+            number()
+        });
+        let others = async {
+            begin.await.expect("the first writes");
+            let all = async {
+                tokio::join!(
+                    exposition.text(count(&written)),
+                    exposition.text(count(&written)),
+                    exposition.text(count(&written))
+                )
+            };
+            tokio::pin!(all);
+            tokio::select! {
+                biased;
+                _ = &mut all => panic!("they wait for the first"),
+                () = std::future::ready(()) => {}
+            }
+            go_on.send(()).expect("the first waits");
+            all.await
+        };
+        let (first, (second, third, fourth)) = tokio::join!(first, others);
+        assert_eq!(first.as_deref(), Some(&b"1"[..]));
+        assert_eq!(
+            [second, third, fourth].map(|text| text.expect("written")),
+            [b"2"; 3].map(|text| Bytes::from(&text[..]))
+        );
+        assert_eq!(exposition.text(count(&written)).await.as_deref(), Some(&b"3"[..]));
+    }
+
+    #[tokio::test]
+    async fn a_broken_writer_does_not_break_the_next() {
+        let exposition = Exposition::default();
+        assert_eq!(exposition.text(|| panic!("broken")).await, None);
+        assert_eq!(exposition.text(|| "x".to_owned()).await.as_deref(), Some(&b"x"[..]));
     }
 }

@@ -450,3 +450,51 @@ fn only_who_knows_everybody_authenticates() {
         assert_eq!(access.door.authenticates(), knows);
     }
 }
+
+/// No route takes an address, a repository or a secret: whoever adds one, or a way to pass something in, has to say so
+/// here.
+#[test]
+fn every_route_and_what_it_takes() {
+    let text = include_str!("../routes.rs");
+    let routes: Vec<(&str, &str)> = text
+        .split(".route(\"")
+        .skip(1)
+        .filter_map(|rest| {
+            let (path, rest) = rest.split_once("\", ")?;
+            Some((path, rest.split('(').next()?))
+        })
+        .collect();
+    assert_eq!(
+        routes,
+        [
+            ("/metrics", "get"),
+            ("/-/healthy", "get"),
+            ("/livez", "get"),
+            ("/-/ready", "get"),
+            ("/readyz", "get"),
+            ("/-/reload", "post"),
+            ("/-/probe", "post"), // ?token=NAME, a name of the config
+            ("/", "get"),         // what of it is shown: names of the config, and words
+            ("/style.css", "get"),
+            ("/findings/{id}", "get"), // an id that the page itself made
+            ("/api/v1/report", "get"),
+            ("/api/v1/findings", "get"),
+            ("/api/v1/canaries", "get"),
+        ]
+    );
+    for (way_in, times) in [
+        (".query()", 2),
+        ("Path(", 1),
+        ("Query(", 0),
+        ("Json(", 0),
+        ("Form(", 0),
+        ("Bytes", 1), // a body that goes out
+        ("into_body", 0),
+        ("headers()", 2), // to the guard alone
+        (".nest", 0),
+        (".merge", 0),
+        ("_service(", 0),
+    ] {
+        assert_eq!(text.matches(way_in).count(), times, "{way_in}");
+    }
+}
