@@ -39,7 +39,7 @@ use crate::moment::Timestamp;
 use crate::report::Snapshot;
 use door::Peer;
 pub use door::{Door, DoorParts, admit};
-pub use openapi::{Needs, ROUTES, Route, openapi};
+pub use openapi::{Needs, REFUSALS, ROUTES, Route, openapi};
 pub use ready::{Latch, Readiness};
 use seats::{Seat, Seats};
 use tls::Tls;

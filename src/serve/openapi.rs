@@ -54,6 +54,14 @@ const TEXT: &str = "text/plain";
 const JSON: &str = "application/json";
 const HTML: &str = "text/html";
 
+/// What every route may answer that is not for everybody.
+pub const REFUSALS: &[(&str, &str)] = &[
+    ("401", "No password, or a wrong one."),
+    ("403", "A client certificate is needed, or this is closed here; the sentence says which."),
+    ("429", "Too many requests from this address wait for a look at their passwords."),
+    ("503", "Too many requests wait for a look at their passwords."),
+];
+
 /// All of them. No route takes an address or a secret.
 #[rustfmt::skip]
 pub const ROUTES: &[Route] = &[
@@ -150,6 +158,13 @@ fn operation(route: &Route) -> Value {
         operation["parameters"] = parameters;
     }
     if route.needs != Needs::Nothing {
+        for (status, about) in REFUSALS {
+            let known = operation["responses"].get(*status).is_some();
+            if !known {
+                let content = json!({ TEXT: { "schema": { "type": "string" } } });
+                operation["responses"][*status] = json!({ "description": about, "content": content });
+            }
+        }
         operation["security"] = json!([{}, { "password": [] }, { "certificate": [] }]);
     }
     operation

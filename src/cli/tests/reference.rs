@@ -12,7 +12,7 @@ use crate::cli::Cli;
 use crate::exchange::Credential;
 use crate::hub::probes::{self, Control};
 use crate::report::FindingKind;
-use crate::serve::ROUTES;
+use crate::serve::{REFUSALS, ROUTES};
 
 /// A page: its name, its title, what stands above its tables, and them.
 fn page(name: &str, title: &str, lead: &str, body: &str) {
@@ -146,7 +146,10 @@ fn reference_of_the_api() {
     });
     let lead = "Every route of the daemon. No route takes an address or a secret, and every answer comes from memory. The OpenAPI \
                 document, with the shapes of all answers, is at `/api/v1/openapi.json`; `scopewatch schema api` prints it.";
-    page("api", "HTTP", lead, &table(&["route", "what it is for", "who may ask", "answers"], rows));
+    let routes = table(&["route", "what it is for", "who may ask", "answers"], rows);
+    let refusals = REFUSALS.iter().map(|(status, about)| vec![(*status).to_owned(), (*about).to_owned()]);
+    let refusals = table(&["answer", "what it means"], refusals);
+    page("api", "HTTP", lead, &format!("{routes}\nAnd, where it is not for everybody:\n\n{refusals}"));
 }
 
 #[test]

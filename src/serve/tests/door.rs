@@ -487,6 +487,7 @@ fn every_route_and_what_it_takes() {
             ("/api/v1/report", "get"),
             ("/api/v1/findings", "get"),
             ("/api/v1/canaries", "get"),
+            ("/api/v1/openapi.json", "get"),
         ]
     );
     for (way_in, times) in [
