@@ -217,12 +217,16 @@ def commands(bench, people):
     run("plan", *given)
     run("plan", *given, "--format", "json")
     run("baseline", *given, "--token", "right-002", "--token", "right-008", "--token", "odd-tab", "--read-only", "-vv")
+    run("doctor", *given, "-vv")
+    run("doctor", *given, "--no-alerts", "--format", "json", "--log-format", "json", "-vv", drive="doctor as JSON")
     for argv in (("list",), ("list", "--json"), ("sweep",), ("close", "1"), ("close", "99999"), ("unlatch",)):
         run("canaries", *given, *argv)
     run("check", *given, channel="L3")
     for argv in (
         ("schema",),
         ("schema", "report"),
+        ("schema", "api"),
+        ("init", "--org", "acme", "--output", "-"),
         ("man",),
         ("--help",),
         ("--version",),

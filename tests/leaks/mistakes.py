@@ -82,7 +82,7 @@ def bad_configs(bench, people):
     captures.expect("L3", "the included file was there", part.exists())
     for number, text in enumerate(texts[::97]):  # the same sentences by other ways
         path = bench.file(home / f"other-{number}.yaml", text)
-        for argv in (("audit",), ("plan",), ("canaries", "list"), ("serve", "--log-format", "json")):
+        for argv in (("audit",), ("plan",), ("doctor",), ("canaries", "list"), ("serve", "--log-format", "json")):
             _, out, err = bench.run([bench.bin, argv[0], "--config", path, *argv[1:]], home, people.environment)
             captures.add("L3", "other commands of a wrong config", out + err)
 
@@ -106,6 +106,8 @@ def arguments(bench, people):
             ("completions", token),
             ("schema", f"x{token}y"),
             ("hub", "--world", f"secret={token}"),
+            ("init", "--org", token),
+            ("doctor", "--config", "x", "--token", token),
             ("--version", token),
             ("help", token),
             ("audit", "--config", "x", "--output", f"Bearer {token}"),

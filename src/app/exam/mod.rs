@@ -94,7 +94,7 @@ impl Examiner {
                 twin: first.cloned(),
             });
         }
-        let sieve = Sieve::new(&config, &keys, scrub)?;
+        let sieve = Sieve::new(&config, &keys, &scrub)?;
         let mut ring = Keyring::new();
         for (name, key) in keys {
             ring.insert(name, key);

@@ -422,7 +422,7 @@ fn sinks_and_leaks() {
 fn every_place_would_show_a_leak() {
     let config = config("expectations: {}, ");
     let metrics = Metrics::new("1", "2");
-    let echo = "hf_LEAKleakLEAKleakLEAKleak";
+    let echo = "hf_PLANTEDplantedPLANTEDx";
     let mut token = config.clone();
     let check = crate::access::Check {
         organization: "acme".into(),

@@ -18,7 +18,7 @@ const HOSTILE: &[&str] = &[
     "- a", "? a", "[a]", "{a: b}", "&a", "*a", "!a", "|", ">", "%a", "@a", "`a`", "'", "\"", "\\", "a'b\"c\\d", "''",
     "}, { name: x", "acme\n  janitor: evil", "a\r\nb", "a\tb", "a\u{0}b", "a\u{1b}[31mb", "\u{7f}", "\u{85}", "\u{a0}",
     "\u{2028}", "\u{feff}a", "\u{202e}a", "ä", "日本", "🦀", "---", "...", "a/../b", "../x", "/", "//", "a/b/c",
-    "hf_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "hf_short", "env:", "env:A B", "env:A", "file:", "file:x", "x=y", "=",
+    "hf_TESTtestTESTtestTESTtestTESTtest00", "hf_short", "env:", "env:A B", "env:A", "file:", "file:x", "x=y", "=",
     "postgres://u:p@h/d", "postgres://u@h/d", "http://x", "sqlite://", "sqlite://:memory:", "$(id)", "${HOME}", "<<",
 ];
 
@@ -81,7 +81,7 @@ fn a_hostile_answer_is_refused_in_a_sentence_or_stays_one_value() {
             assert_eq!(refused.len(), 7, "{text:?}");
         }
     }
-    let (answers, refused) = everywhere("hf_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
+    let (answers, refused) = everywhere("hf_TESTtestTESTtestTESTtestTESTtest00");
     assert!(!text::render(&answers).contains("AAAA") && !refused.concat().contains("AAAA"));
 }
 
