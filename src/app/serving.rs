@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -105,7 +105,7 @@ impl Daemon {
         let (entrance, opened) = Entrance::open(&loaded.config.server)?;
         warn_of_config(&loaded);
         let config = loaded.config;
-        let (listener, address) = bind(config.server.listen).await?;
+        let (listener, address) = bind(config.server.listen)?;
         opened.warn(&config.server, address);
         let metrics = metrics_for(&config);
         let snapshot: Arc<ArcSwap<Snapshot>> = Arc::default();
@@ -311,9 +311,21 @@ fn hangup_handler() -> Result<Signal, Fault> {
     signal(SignalKind::hangup()).map_err(|error| Fault::Internal(format!("no signal handler: {error}")))
 }
 
+/// Connections that wait in the kernel until they are accepted. Who comes when there are more is not answered for a
+/// second, health included; so there is room for a crowd that comes at once. The kernel has a bound of its own.
+const BACKLOG: u32 = 4096;
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Or a restart would have to wait until the connections of the last process are forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 /// Listens, and says where: port 0 takes a free one.
-async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Fault> {
-    let listener = TcpListener::bind(address).await.map_err(|error| {
+fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Fault> {
+    let listener = listen(address).map_err(|error| {
         let why = match error.kind() {
             std::io::ErrorKind::AddrInUse => {
                 "the port is in use; stop what listens there, or choose another server.listen"
