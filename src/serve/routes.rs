@@ -1,6 +1,6 @@
 //! The routes, and what holds for all of them: who may see what, headers of every answer, bodies refused.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::body::HttpBody;
@@ -11,18 +11,22 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Router, http};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::door::{Gate, Peer, is_health};
 use super::passwords::Word;
 use super::views::{Exposition, Views};
 use super::{Access, Command, Served, page};
+use crate::moment::Timestamp;
+use crate::report::Snapshot;
 
 /// What all handlers share.
 struct Site {
     served: Served,
     views: Views,
     exposition: Exposition,
+    /// Held by whoever writes a page.
+    pages: Arc<Semaphore>,
     /// Whether the listener can be reached from this machine only.
     loopback: bool,
 }
@@ -56,8 +60,9 @@ const TOO_MANY: &str = "Too many passwords are being looked at; try again.";
 
 /// The whole site. `loopback`: whether only this machine can reach the listener.
 pub(super) fn router(served: Served, loopback: bool) -> Router {
-    let site =
-        Arc::new(Site { served, views: Views::default(), exposition: Exposition::default(), loopback });
+    let (views, exposition) = (Views::default(), Exposition::default());
+    let pages = Arc::new(Semaphore::new(1));
+    let site = Arc::new(Site { served, views, exposition, pages, loopback });
     Router::new()
         .route("/metrics", get(metrics))
         .route("/-/healthy", get(healthy))
@@ -266,26 +271,37 @@ async fn ask(
 }
 
 async fn front(State(site): State<Arc<Site>>, request: Request) -> Response {
-    let snapshot = site.served.snapshot.load_full();
-    html(page::front(&snapshot, request.uri().query().unwrap_or_default(), (site.served.now)()))
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    html(&site, move |snapshot, now| Some(page::front(snapshot, &query, now))).await
 }
 
 async fn finding(State(site): State<Arc<Site>>, Path(id): Path<String>) -> Response {
-    let snapshot = site.served.snapshot.load_full();
-    match page::one(&snapshot, &id, (site.served.now)()) {
-        Some(body) => html(body),
-        None => sentence(StatusCode::NOT_FOUND, "No finding or check has this id any more."),
-    }
+    html(&site, move |snapshot, now| page::one(snapshot, &id, now)).await
 }
 
-fn html(body: Result<String, askama::Error>) -> Response {
-    match body {
-        Ok(body) => ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], body).into_response(),
-        Err(error) => {
-            tracing::error!(%error, "a page could not be written");
-            sentence(StatusCode::INTERNAL_SERVER_ERROR, "This page could not be written; the log says why.")
+/// Writes a page, apart from what answers and probes, and one at a time: of a thousand tokens it takes milliseconds, and a
+/// crowd of readers must leave room for the rest. `None` where there is nothing of which to write one.
+async fn html<F>(site: &Site, write: F) -> Response
+where
+    F: FnOnce(&Snapshot, Timestamp) -> Option<Result<String, askama::Error>> + Send + 'static,
+{
+    // Never closed, so that there is always a turn.
+    let turn = Arc::clone(&site.pages).acquire_owned().await;
+    let (snapshot, now) = (site.served.snapshot.load_full(), (site.served.now)());
+    let written = tokio::task::spawn_blocking(move || {
+        let _held = turn;
+        write(&snapshot, now)
+    });
+    let error = match written.await {
+        Ok(Some(Ok(body))) => {
+            return ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], body).into_response();
         }
-    }
+        Ok(None) => return sentence(StatusCode::NOT_FOUND, "No finding or check has this id any more."),
+        Ok(Some(Err(error))) => error.to_string(),
+        Err(_) => "it was given up".to_owned(),
+    };
+    tracing::error!(error, "a page could not be written");
+    sentence(StatusCode::INTERNAL_SERVER_ERROR, "This page could not be written; the log says why.")
 }
 
 async fn style() -> Response {
@@ -310,7 +326,8 @@ async fn canaries(State(site): State<Arc<Site>>) -> Response {
 }
 
 async fn described() -> Response {
-    json(StatusCode::OK, super::openapi().to_string())
+    static DOCUMENT: LazyLock<String> = LazyLock::new(|| super::openapi().to_string());
+    json(StatusCode::OK, DOCUMENT.as_str())
 }
 
 fn written(body: Result<axum::body::Bytes, serde_json::Error>) -> Response {
