@@ -19,7 +19,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::app::{self, Fault};
-use crate::config::Parsed;
+use crate::config::{Parsed, StorePlace};
 use crate::plan::quota::{Known, budget};
 use crate::plan::scopes::own_tokens;
 use crate::secret::Place;
@@ -245,6 +245,14 @@ fn next_steps(output: &Path, answers: &Answers, parsed: &Parsed) -> String {
                 format!("       the variable {name}, in the environment of scopewatch only\n")
             }
         });
+    }
+    if let StorePlace::Sqlite(file) = &config.store
+        && let Some(directory) = file.parent().filter(|directory| !directory.as_os_str().is_empty())
+    {
+        let directory = word(&directory.to_string_lossy());
+        text.push_str(&format!(
+            "     And make the journal's directory, for the user that scopewatch runs as:\n       (umask 077; mkdir -p {directory})\n"
+        ));
     }
     let round = budget(config, &[], false, &Known::default(), app::wall_now()).round;
     for own in own_tokens(config, &round, &Known::default()) {

@@ -337,6 +337,24 @@ fn a_file_is_written_whole_and_never_over_another() {
 }
 
 #[test]
+fn creations_fit_into_a_day() {
+    let of = |tokens: usize| {
+        let token = (0..tokens).map(|n| format!("t{n}")).collect();
+        let args = InitArgs { org: Some("acme".into()), token, ..plain() };
+        told(&args, Who::Nobody, &[]).0.expect("answers")
+    };
+    for (tokens, cron) in [(1, "0 5 * * * *"), (4, "0 5 * * * *"), (5, "0 5 */2 * * *"), (200, "0 5 4 * * *")]
+    {
+        let answers = of(tokens);
+        let text = super::text::render(&answers);
+        assert!(text.contains(&format!("\n  canary: \"{cron}\"")), "{tokens}: {text}");
+        let parsed = parsed(&answers).expect("valid").config;
+        let creates = parsed.tokens.iter().flat_map(|token| &token.checks).filter(|check| check.creates());
+        assert_eq!(creates.count(), tokens * 2);
+    }
+}
+
+#[test]
 fn what_to_type_next_is_safe_in_a_shell() {
     for (text, expected) in
         [("scopewatch.yaml", "scopewatch.yaml"), ("a b", "'a b'"), ("$(id)'x", "'$(id)'\\''x'"), ("", "''")]

@@ -10,6 +10,9 @@ use crate::secret::Place;
 
 use super::answers::{Answers, Creating, Named, Repo, Watched};
 
+/// What `max_creations_per_day` is where a config says nothing.
+const CREATIONS_PER_DAY: usize = 200;
+
 /// The whole file.
 pub(super) fn render(answers: &Answers) -> String {
     let mut text = String::new();
@@ -31,12 +34,32 @@ fn head(text: &mut String, answers: &Answers) -> Result {
     if let Some(endpoint) = &answers.endpoint {
         write!(text, "hub:\n  endpoint: {}\n\n", scalar(endpoint))?;
     }
-    text.write_str(
-        "# When, as six cron fields: second minute hour day-of-month month day-of-week.\n\
-         # schedule:\n\
-         #   probe: \"0 */15 * * * *\"           # what only reads\n\
-         #   canary: \"0 5 * * * *\"             # what may create; with `probe` if not given\n\n",
+    text.write_str("# When, as six cron fields: second minute hour day-of-month month day-of-week.\n")?;
+    let tried: usize = answers.tokens.iter().map(|token| creations(answers, token).len()).sum();
+    if answers.creating != Creating::Canaries || tried == 0 {
+        return text.write_str(
+            "# schedule:\n\
+             #   probe: \"0 */15 * * * *\"           # what only reads\n\
+             #   canary: \"0 5 * * * *\"             # what may create; with `probe` if not given\n\n",
+        );
+    }
+    let cron = match hours_between(tried) {
+        1 => "\"0 5 * * * *\"".to_owned(),
+        24 => "\"0 5 4 * * *\"".to_owned(),
+        hours => format!("\"0 5 */{hours} * * *\""),
+    };
+    write!(
+        text,
+        "schedule:\n\
+         \x20 probe: \"0 */15 * * * *\"             # what only reads\n\
+         \x20 canary: {cron:<26} # what may create: the Hub allows a user few creations a day\n\n",
     )
+}
+
+/// Hours between two rounds of so many creations, so that they fit into a day's even if all tokens are of one user.
+fn hours_between(tried: usize) -> usize {
+    let fits = |hours: &usize| tried * 24 / hours <= CREATIONS_PER_DAY;
+    [1, 2, 3, 4, 6, 8, 12].into_iter().find(fits).unwrap_or(24)
 }
 
 fn organization(text: &mut String, answers: &Answers) -> Result {
@@ -158,8 +181,9 @@ fn rest(text: &mut String, answers: &Answers) -> Result {
          #   sinks:\n\
          #     - { name: am, type: alertmanager, url: \"http://127.0.0.1:9093\" }\n\
          #     - { name: chat, type: slack, url: { file: /run/secrets/slack-url } }\n\n\
-         # server:\n\
-         #   listen: 0.0.0.0:10847             # /metrics; the page and the API only on loopback, unless open_page\n\n\
+         server:\n\
+         \x20 listen: 127.0.0.1:10847             # page, API and metrics for this machine. 0.0.0.0:10847 for a Prometheus\n\
+         \x20                                     # elsewhere: it gets metrics and health; the rest wants `web_config`\n\n\
          # The journal: its directory must be there, and be kept.\n",
     )?;
     write!(text, "store:\n  url: {}\n", scalar(&answers.store))
