@@ -16,7 +16,7 @@ use crate::report::{Finding, Report, Snapshot};
 #[derive(Default)]
 pub(super) struct Exposition {
     asked: AtomicU64,
-    last: tokio::sync::Mutex<(u64, Bytes)>,
+    last: Arc<tokio::sync::Mutex<(u64, Bytes)>>,
 }
 
 impl Exposition {
@@ -26,14 +26,18 @@ impl Exposition {
         W: FnOnce() -> String + Send + 'static,
     {
         let mine = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
-        let mut last = self.last.lock().await;
-        if last.0 < mine {
-            let all_before = self.asked.load(Ordering::SeqCst);
-            // Not on the threads that probe and that answer for health: with many tokens it is megabytes.
-            let text = tokio::task::spawn_blocking(write).await.ok()?;
-            *last = (all_before, Bytes::from(text));
+        let mut last = Arc::clone(&self.last).lock_owned().await;
+        if last.0 >= mine {
+            return Some(last.1.clone());
         }
-        Some(last.1.clone())
+        let all_before = self.asked.load(Ordering::SeqCst);
+        // Not on the threads that probe and that answer for health: with many tokens it is megabytes. The turn goes with
+        // it, or those who ask and leave at once would have any number written at the same time.
+        let written = tokio::task::spawn_blocking(move || {
+            *last = (all_before, Bytes::from(write()));
+            last.1.clone()
+        });
+        written.await.ok()
     }
 }
 
@@ -170,6 +174,27 @@ impl CanaryOut<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn who_asks_and_leaves_keeps_his_turn_until_it_is_written() {
+        let exposition = Exposition::default();
+        let (begun, begin) = tokio::sync::oneshot::channel();
+        let (go_on, wait) = std::sync::mpsc::channel::<()>();
+        let leaves = exposition.text(move || {
+            // Whoever is told may be gone, and the other one too.
+            let _ = begun.send(());
+            let _ = wait.recv();
+            "the first".to_owned()
+        });
+        tokio::select! {
+            _ = leaves => panic!("it is held up"),
+            begun = begin => begun.expect("it is being written"),
+        }
+        assert!(exposition.last.try_lock().is_err(), "nobody else may begin while it is being written");
+        go_on.send(()).expect("the first waits");
+        let second = exposition.text(|| "the second".to_owned()).await;
+        assert_eq!(second.as_deref(), Some(&b"the second"[..]));
+    }
 
     #[tokio::test]
     async fn who_waits_shares_what_was_begun_after_he_asked_and_nothing_older() {
