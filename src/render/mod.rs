@@ -8,6 +8,7 @@ mod markdown;
 mod rules;
 mod sarif;
 mod schema;
+mod shell;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,7 @@ pub use junit::junit;
 pub use markdown::markdown;
 pub use sarif::sarif;
 pub use schema::{canaries_schema, findings_schema, report_schema};
+pub use shell::shell_word;
 
 /// What one round came to, with all that is needed to tell it.
 #[derive(Debug, Clone, Copy)]

@@ -289,6 +289,9 @@ class Doctor(Case):
             code, seen = self.at_a_terminal(["doctor", "--config", path], "(yes/no)", answer)
             self.assertEqual((code, len(sink.requests)), (0, sent), seen)
         self.assertIn("took a test alert", seen)
+        sink.requests.clear()
+        code, seen = self.at_a_terminal(["doctor", "--config", path], "(yes/no)", "\x03")
+        self.assertEqual((code, len(sink.requests)), (130, 0), "Ctrl-C is heard while it waits")
         code, seen = self.at_a_terminal(["doctor", "--config", path], "(yes/no)", "\n", {"NO_COLOR": ""})
         self.assertIn("\x1b[32mok", seen, "colour on a terminal")
 

@@ -58,7 +58,8 @@ pub(super) fn server(server: &Server, web: &Result<Vec<String>, String>) -> Vec<
             "ask for passwords or client certificates (server.web_config), or take server.open_page out",
         ),
         (Ok(_), None) if beyond => {
-            Row::ok(Part::Server, "port", format!("{at}: metrics and health only, no page and no API"))
+            let more = if server.lifecycle { ", reload and probe" } else { "" };
+            Row::ok(Part::Server, "port", format!("{at}: metrics and health only{more}, no page and no API"))
         }
         (Ok(_), None) => Row::ok(Part::Server, "port", format!("{at}: for this machine alone")),
     };

@@ -37,6 +37,7 @@ use crate::pace::WHOAMI_BURST;
 use crate::plan::calls::{Scope, calls};
 use crate::plan::quota::Known;
 use crate::plan::scopes::own_tokens;
+use crate::render::shell_word;
 use crate::schedule::Classes;
 
 use super::{ConfigArg, Exit, asked_to_stop, audit, counted, say};
@@ -89,7 +90,8 @@ pub(super) async fn run(args: DoctorArgs, scrub: Scrub, progress: bool) -> Resul
         Shape::Table => {
             let names: Vec<&str> = config.organizations.iter().map(|o| o.name.as_str()).collect();
             let head = format!("{} on {}", names.join(", "), config.hub.endpoint);
-            let next = format!("scopewatch audit --config {} --read-only", args.config.config.display());
+            let file = shell_word(&args.config.config.to_string_lossy());
+            let next = format!("scopewatch audit --config {file} --read-only");
             table::render(&head, &rows, &next)
         }
     };
@@ -319,7 +321,7 @@ async fn own(config: &Config, told: &[Told<'_>], examiner: &Examiner, rows: &mut
 }
 
 /// Whether test alerts are to be sent; if not, why.
-fn consent(args: &DoctorArgs, config: &Config, bar: &Bar) -> Result<(), &'static str> {
+async fn consent(args: &DoctorArgs, config: &Config, bar: &Bar) -> Result<(), &'static str> {
     if args.no_alerts {
         return Err("--no-alerts");
     }
@@ -328,13 +330,17 @@ fn consent(args: &DoctorArgs, config: &Config, bar: &Bar) -> Result<(), &'static
     }
     let names: Vec<&str> = config.alerts.sinks.iter().map(|sink| sink.name.as_str()).collect();
     let question = format!("Send a test alert, and its end, to {}? (yes/no) [yes]: ", names.join(", "));
-    let answer = bar.aside(|| {
+    let bar = bar.clone();
+    let ask = move || {
         let mut err = anstream::stderr();
         // Where the terminal is gone, no answer comes.
         let _ = err.write_all(question.as_bytes()).and_then(|()| err.flush());
         let mut answer = String::new();
         io::stdin().read_line(&mut answer).map_or(String::new(), |_| answer)
-    });
+    };
+    // Apart from what hears Ctrl-C, or it would not be heard before the answer.
+    let asked = tokio::task::spawn_blocking(move || bar.aside(ask)).await;
+    let answer = asked.unwrap_or_default();
     match answer.trim().to_ascii_lowercase().as_str() {
         "y" | "yes" => Ok(()),
         // Not the end of the input, which is no consent.
@@ -347,7 +353,7 @@ async fn sinks(args: &DoctorArgs, config: &Arc<Config>, examiner: &Examiner, bar
     if let Some(row) = ground::no_sinks(config) {
         return rows.push(row);
     }
-    let consent = consent(args, config, bar);
+    let consent = consent(args, config, bar).await;
     for sink in &config.alerts.sinks {
         bar.says(&format!("trying the sink '{}'", sink.name));
         rows.push(match consent {
@@ -385,6 +391,7 @@ fn leaks(config: &Config, examiner: &mut Examiner) -> Vec<Row> {
 }
 
 /// What is under way, on stderr where that is a terminal.
+#[derive(Clone)]
 struct Bar(Option<ProgressBar>);
 
 impl Bar {

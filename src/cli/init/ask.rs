@@ -152,16 +152,38 @@ pub(super) fn gather(args: &InitArgs, asker: &mut Asker<'_>) -> Result<Answers, 
         },
         answers::store,
     )?;
-    strangers(args, &named)?;
+    strangers(args, &named, &tokens)?;
+    at_odds(args, &creating)?;
     Ok(Answers { organization, endpoint, janitor, tokens, group, creating, store })
 }
 
-/// A flag that names a token which there is not is a mistake, never silently nothing.
-fn strangers(args: &InitArgs, named: &[Named]) -> Result<(), Fault> {
-    let known = |text: &str| {
-        named
-            .iter()
-            .any(|named| text.strip_prefix(named.name.as_str()).is_some_and(|rest| rest.starts_with('=')))
+/// Flags of which one would be silently nothing beside the other.
+fn at_odds(args: &InitArgs, creating: &Creating) -> Result<(), Fault> {
+    let given = |flag: &Option<String>| flag.as_deref().is_some_and(|text| text != NONE);
+    let why = match creating {
+        Creating::Canaries if given(&args.sentinel) => {
+            "--sentinel is for creating that is tried without canaries; take it out, or give --canaries no"
+        }
+        Creating::Sentinel(_) | Creating::Untried if given(&args.resource_group) => {
+            "--resource-group is tried with canaries alone; take it out, or give --canaries yes"
+        }
+        Creating::Untried if !args.may_create.is_empty() => {
+            "--may-create says what is expected of creating, which is not tried; take it out, or give --canaries yes"
+        }
+        _ => return Ok(()),
+    };
+    Err(Fault::Usage(why.to_owned()))
+}
+
+/// A flag that names a token which there is not, or of which nothing is asked, is a mistake, never silently nothing.
+fn strangers(args: &InitArgs, named: &[Named], tokens: &[Watched]) -> Result<(), Fault> {
+    let watched = |name: &str| tokens.iter().any(|token| token.token.name == name);
+    let known = |flag: &str, text: &str| {
+        let name = |named: &Named| {
+            let keyed = text.strip_prefix(named.name.as_str()).is_some_and(|rest| rest.starts_with('='));
+            keyed && (flag == "--secret" || watched(&named.name))
+        };
+        named.iter().any(name)
     };
     let keyed = [
         ("--secret", &args.secret),
@@ -171,14 +193,14 @@ fn strangers(args: &InitArgs, named: &[Named]) -> Result<(), Fault> {
     let of_all = |flag, text: &str| flag != "--secret" && !text.contains('=');
     let mut strange =
         keyed.into_iter().flat_map(|(flag, all)| all.iter().map(move |text| (flag, text.as_str())));
-    let strange = strange.find(|(flag, text)| !known(text) && !of_all(*flag, text));
-    let creating = args.may_create.iter().find(|token| !named.iter().any(|named| named.name == **token));
+    let strange = strange.find(|(flag, text)| !known(flag, text) && !of_all(*flag, text));
+    let creating = args.may_create.iter().find(|token| !watched(token));
     match strange.or(creating.map(|token| ("--may-create", token.as_str()))) {
         Some((flag, text)) => {
             let token = text.split('=').next().unwrap_or(text);
             let token: String = token.chars().filter(|c| !c.is_control()).collect();
             Err(Fault::Usage(format!(
-                "{flag} names a token '{token}', and there is none; give it by --token"
+                "{flag} names a token '{token}', and none of that name is watched; give it by --token"
             )))
         }
         None => Ok(()),

@@ -22,6 +22,7 @@ use crate::app::{self, Fault};
 use crate::config::{Parsed, StorePlace};
 use crate::plan::quota::{Known, budget};
 use crate::plan::scopes::own_tokens;
+use crate::render::shell_word;
 use crate::secret::Place;
 
 use super::{Exit, complain_mildly, counted, say};
@@ -215,21 +216,13 @@ fn write(path: &Path, text: &str, force: bool) -> Result<(), Fault> {
     })
 }
 
-/// A word that a shell takes as it is.
-fn word(text: &str) -> String {
-    if !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-=:".contains(c)) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', "'\\''"))
-}
-
 /// What was written, and what to type next.
 fn next_steps(output: &Path, answers: &Answers, parsed: &Parsed) -> String {
     let config = &parsed.config;
     let checks: usize = config.tokens.iter().map(|token| token.checks.len()).sum();
     let (file, shown) = match output.to_str() {
         Some("-") => ("FILE".to_owned(), "the config".to_owned()),
-        _ => (word(&output.to_string_lossy()), output.display().to_string()),
+        _ => (shell_word(&output.to_string_lossy()), output.display().to_string()),
     };
     let (tokens, checks) = (counted(config.tokens.len(), "token"), counted(checks, "check"));
     let mut text = format!("{shown} is written: {tokens}, {checks}. Next:\n\n");
@@ -240,7 +233,9 @@ fn next_steps(output: &Path, answers: &Answers, parsed: &Parsed) -> String {
         answers.janitor.iter().chain(answers.tokens.iter().map(|token| &token.token)).collect();
     for named in all {
         text.push_str(&match &named.place {
-            Place::File(path) => format!("       (umask 077; cat > {})\n", word(&path.to_string_lossy())),
+            Place::File(path) => {
+                format!("       (umask 077; cat > {})\n", shell_word(&path.to_string_lossy()))
+            }
             Place::Env(name) => {
                 format!("       the variable {name}, in the environment of scopewatch only\n")
             }
@@ -249,7 +244,7 @@ fn next_steps(output: &Path, answers: &Answers, parsed: &Parsed) -> String {
     if let StorePlace::Sqlite(file) = &config.store
         && let Some(directory) = file.parent().filter(|directory| !directory.as_os_str().is_empty())
     {
-        let directory = word(&directory.to_string_lossy());
+        let directory = shell_word(&directory.to_string_lossy());
         text.push_str(&format!(
             "     And make the journal's directory, for the user that scopewatch runs as:\n       (umask 077; mkdir -p {directory})\n"
         ));

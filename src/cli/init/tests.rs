@@ -294,11 +294,24 @@ fn every_question_has_its_flag() {
     assert_eq!((answers.group.as_deref(), answers.store.as_str()), (Some("g"), "sqlite:///x/state.db"));
     comes_back(&answers);
     type Change = fn(&mut InitArgs);
-    let strange: [(&str, Change); 4] = [
+    let strange: [(&str, Change); 9] = [
         ("--secret", |args| args.secret.push("nobody=/x".to_owned())),
         ("--secret", |args| args.secret.push("/x".to_owned())),
         ("--may-create", |args| args.may_create.push("nobody".to_owned())),
         ("--may-write", |args| args.may_write.push("nobody=acme/x".to_owned())),
+        // Nothing is asked of the janitor.
+        ("--must-not-write", |args| args.must_not_write.push("janitor=acme/x".to_owned())),
+        ("--may-create", |args| args.may_create.push("janitor".to_owned())),
+        ("--sentinel", |args| {
+            (args.canaries, args.sentinel) = (Some("yes".to_owned()), Some("acme/x".to_owned()));
+        }),
+        ("--resource-group", |args| {
+            (args.canaries, args.resource_group) = (Some("no".to_owned()), Some("g".to_owned()));
+        }),
+        ("--may-create", |args| {
+            args.canaries = Some("no".to_owned());
+            args.may_create.push("ci-bot".to_owned());
+        }),
     ];
     for (flag, change) in strange {
         let mut args = InitArgs { org: text("acme"), ..plain() };
@@ -349,16 +362,9 @@ fn creations_fit_into_a_day() {
         let text = super::text::render(&answers);
         assert!(text.contains(&format!("\n  canary: \"{cron}\"")), "{tokens}: {text}");
         let parsed = parsed(&answers).expect("valid").config;
+        let most = usize::try_from(parsed.organizations[0].max_creations_per_day);
+        assert_eq!(most, Ok(super::text::CREATIONS_PER_DAY));
         let creates = parsed.tokens.iter().flat_map(|token| &token.checks).filter(|check| check.creates());
         assert_eq!(creates.count(), tokens * 2);
-    }
-}
-
-#[test]
-fn what_to_type_next_is_safe_in_a_shell() {
-    for (text, expected) in
-        [("scopewatch.yaml", "scopewatch.yaml"), ("a b", "'a b'"), ("$(id)'x", "'$(id)'\\''x'"), ("", "''")]
-    {
-        assert_eq!(word(text), expected);
     }
 }

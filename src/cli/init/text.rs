@@ -11,7 +11,7 @@ use crate::secret::Place;
 use super::answers::{Answers, Creating, Named, Repo, Watched};
 
 /// What `max_creations_per_day` is where a config says nothing.
-const CREATIONS_PER_DAY: usize = 200;
+pub(super) const CREATIONS_PER_DAY: usize = 200;
 
 /// The whole file.
 pub(super) fn render(answers: &Answers) -> String {
@@ -89,8 +89,7 @@ fn organization(text: &mut String, answers: &Answers) -> Result {
 
 fn tokens(text: &mut String, answers: &Answers) -> Result {
     writeln!(text, "tokens:")?;
-    let watched = |named: &Named| answers.tokens.iter().any(|token| token.token.name == named.name);
-    if let Some(janitor) = answers.janitor.as_ref().filter(|janitor| !watched(janitor)) {
+    if let Some(janitor) = &answers.janitor {
         entry(text, answers, janitor)?;
         writeln!(text)?;
     }

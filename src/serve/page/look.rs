@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::access::{Expected, Permission, Verdict};
 use crate::intent::Canary;
 use crate::moment::Timestamp;
-use crate::report::{CheckResult, CheckView, Evidence, FindingKind, Snapshot};
+use crate::render::shell_word;
+use crate::report::{CheckResult, CheckView, Evidence, FindingKind, Snapshot, Summary};
 
 use super::findings::{about, is_grant, lasting};
 
@@ -152,19 +153,36 @@ pub(super) fn banner(snapshot: &Snapshot, now: Timestamp) -> Banner {
     let others = lasting(snapshot).count();
     if others > 0 {
         let noun = if others == 1 { "finding" } else { "findings" };
-        let text = "Nothing is granted that should not be; something else wants a look.".to_owned();
-        return banner("warn", format!("{others} {noun}, none of them a grant"), text);
+        let text = match report.summary.unexpected_grant {
+            0 => "Nothing is granted that should not be; something else wants a look.",
+            _ => "What is granted and should not be is accepted for a while; something else wants a look.",
+        };
+        return banner("warn", format!("{others} {noun}, none of them a grant"), text.to_owned());
     }
-    let unknown = report.summary.unknown;
-    if unknown > 0 {
-        let text = format!("Of {} checks the others are as expected.", report.summary.checks);
-        return banner("unsure", format!("{unknown} checks are unknown"), text);
+    let (class, title, text) = calm(report.summary);
+    banner(class, title, text)
+}
+
+/// What is said where nothing lasts that wants a look.
+fn calm(summary: Summary) -> (&'static str, String, String) {
+    let are = |number: usize| if number == 1 { "check is" } else { "checks are" };
+    let odd = summary.unexpected_grant + summary.unexpected_denial;
+    let aside = match odd {
+        0 => String::new(),
+        _ => format!(" {odd} {} not as expected: accepted for a while, or not confirmed yet.", are(odd)),
+    };
+    let Summary { checks, unknown, .. } = summary;
+    match (unknown, odd) {
+        (0, 0) => {
+            ("good", "All as expected".to_owned(), format!("{checks} checks, each answered by the Hub."))
+        }
+        (0, _) => ("unsure", "No finding, and not all as expected".to_owned(), aside.trim_start().to_owned()),
+        _ => {
+            let fine = checks.saturating_sub(unknown + odd);
+            let text = format!("Of {checks} checks {fine} came out as expected.{aside}");
+            ("unsure", format!("{unknown} {} unknown", are(unknown)), text)
+        }
     }
-    banner(
-        "good",
-        "All as expected".into(),
-        format!("{} checks, each answered by the Hub.", report.summary.checks),
-    )
 }
 
 /// The tokens with an unexpected grant: the first few by name, in the order of the findings.
@@ -456,7 +474,12 @@ pub(super) fn one<'a>(snapshot: &'a Snapshot, id: &str, now: Timestamp) -> Optio
         None => "unsure",
     };
     let command = result.map(|result| {
-        format!("scopewatch explain --config CONFIG {} {} {}", result.token, result.permission, result.target)
+        format!(
+            "scopewatch explain --config CONFIG {} {} {}",
+            shell_word(result.token.as_str()),
+            result.permission,
+            shell_word(&result.target)
+        )
     });
     Some(FindingPage {
         kind,

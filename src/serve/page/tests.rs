@@ -96,6 +96,9 @@ fn report(summary: Summary, results: Vec<CheckResult>) -> Option<Arc<Report>> {
 fn the_sentence_on_top_says_what_matters_most() {
     let calm = Summary { checks: 3, ok: 3, ..Summary::default() };
     let unsure = Summary { checks: 3, ok: 1, unknown: 2, ..Summary::default() };
+    let accepted =
+        Summary { checks: 3, ok: 1, unexpected_grant: 1, unexpected_denial: 1, ..Summary::default() };
+    let both = Summary { unknown: 1, ok: 0, ..accepted };
     let told = |report, kinds: &[FindingKind]| {
         let findings = kinds.iter().map(|kind| finding(*kind, "ci", None)).collect();
         let shown = banner(&Snapshot { report, findings, ..Snapshot::default() }, NOW);
@@ -111,6 +114,8 @@ fn the_sentence_on_top_says_what_matters_most() {
         (report(unsure, vec![]), &[other], "warn", "1 finding, none of them a grant"),
         (report(unsure, vec![]), &[], "unsure", "2 checks are unknown"),
         (report(calm, vec![]), &[], "good", "All as expected"),
+        (report(accepted, vec![]), &[], "unsure", "No finding, and not all as expected"),
+        (report(both, vec![]), &[], "unsure", "1 check is unknown"),
     ] {
         assert_eq!(told(report, kinds), (class, title.to_owned()), "{kinds:?}");
     }
