@@ -222,6 +222,8 @@ fn below(name: &str, stand: Stand, part: Part) -> Stand {
         "url" | "endpoint" | "proxy" => Stand::Address,
         "name" if part == Part::Tokens => Stand::Name,
         "token" if part == Part::Ignores => Stand::Open,
+        // In another shape than a mapping, which is a mistake, hashes of passwords stand in it all the same.
+        "basic_auth_users" => Stand::Secret,
         _ if secret_key(name) || stand == Stand::Secret => Stand::Secret,
         _ => Stand::Open,
     }
@@ -249,9 +251,14 @@ fn scalar(node: &Node, text: &str, stand: Stand, log: &mut Log) {
         Stand::Path => long,
         Stand::Open | Stand::Name => short,
     };
-    if hide {
+    if hide || holds_hash(text) {
         log.hide(node.at);
     }
+}
+
+/// Whether the hash of a password stands in it, as bcrypt writes them: wherever that is, it is nothing to be shown.
+fn holds_hash(text: &str) -> bool {
+    ["$2a$", "$2b$", "$2x$", "$2y$"].iter().any(|begin| text.contains(begin))
 }
 
 /// Whether this can be the name of an environment variable.
