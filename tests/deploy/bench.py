@@ -161,6 +161,9 @@ class Bench:
         def secret(name):
             return {"name": name, "organization": "acme", "secret": {"file": str(self.dir / name)}}
         model = {"repo": "acme/model"}
+        # One that asks for nothing, so that what it adds to /metrics is there.
+        web = self.dir / "web.yml"
+        web.write_text('http_server_config: { headers: { X-Frame-Options: deny } }\n')
         return {
             "hub": {"endpoint": self.hub, "in_flight_horizon": "1s", "quota_share": 1, "request_timeout": "2s"},
             "schedule": {"probe": "*/2 * * * * *", "declared": "*/30 * * * * *"},
@@ -178,7 +181,7 @@ class Bench:
                                  {"name": "both", "type": "alertmanager", "url": self.alertmanager},
                                  {"name": "direct", "type": "alertmanager", "url": self.direct},
                                  {"name": "mortal", "type": "alertmanager", "url": self.mortal}]},
-            "server": {"listen": self.page[7:]},
+            "server": {"listen": self.page[7:], "web_config": str(web)},
             "store": {"url": f"sqlite://{self.dir}/state/state.db"}}
 
     def serve(self):
