@@ -233,6 +233,11 @@ impl Entrance {
         }
     }
 
+    /// A reload found the files broken: the next look that finds them as they are in force says that they are mended.
+    pub(super) fn failed(&mut self, why: &Fault) {
+        self.trouble = Some(why.to_string());
+    }
+
     /// What to make of them, where `door` is in force.
     pub(super) fn judge(&mut self, reading: Reading, door: &Door, now: Timestamp) -> News {
         let Some(path) = &self.path else { return News::None };
@@ -274,8 +279,10 @@ impl Opened {
 /// Reads the web config as `serve` would, and says what is odd about it. Opens no port.
 pub fn check_web_config(config: &Config) -> Result<Vec<String>, Fault> {
     let server = &config.server;
-    let Some(path) = &server.web_config else { return Ok(Vec::new()) };
-    let Opened { door, mut warnings } = Reading::take(path).open(path, wall_now()).map_err(Fault::Usage)?;
+    let Opened { door, mut warnings } = match &server.web_config {
+        None => Opened { door: Door::default(), warnings: Vec::new() },
+        Some(path) => Reading::take(path).open(path, wall_now()).map_err(Fault::Usage)?,
+    };
     warnings.extend(oddities(server, server.listen, &door));
     Ok(warnings)
 }

@@ -94,6 +94,9 @@ async fn a_change_opens_another_door_and_what_is_broken_changes_nothing() {
     folder.write("server.key", key);
     assert!(matches!(entrance.judge(folder.reading(), &door, NOW), News::Mended));
     assert!(matches!(entrance.judge(folder.reading(), &door, NOW), News::None));
+    // A reload saw something that was mended before the next look: else the metric would never say so.
+    entrance.failed(&Fault::Usage("the web config cannot be read".to_owned()));
+    assert!(matches!(entrance.judge(folder.reading(), &door, NOW), News::Mended));
 }
 
 #[tokio::test]

@@ -285,9 +285,16 @@ impl Daemon {
         if new.server.listen != old.server.listen {
             tracing::warn!("server.listen differs; it takes effect at the next start");
         }
-        let (entrance, opened) = Entrance::open(&new.server).inspect_err(|_| {
-            self.metrics.web_config_reloaded(Some(false));
-        })?;
+        let (entrance, opened) = match Entrance::open(&new.server) {
+            Ok(opened) => opened,
+            Err(fault) => {
+                self.metrics.web_config_reloaded(Some(false));
+                if new.server.web_config == old.server.web_config {
+                    self.entrance.failed(&fault);
+                }
+                return Err(fault);
+            }
+        };
         let prober = prober(new, self.read_only)?;
         let courier = courier(new)?;
         warn_of_config(&loaded);

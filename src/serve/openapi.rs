@@ -66,7 +66,7 @@ pub const REFUSALS: &[(&str, &str)] = &[
 #[rustfmt::skip]
 pub const ROUTES: &[Route] = &[
     Route { path: "/metrics", method: "get", needs: Needs::Authentication, about: "All metrics, as Prometheus text.",
-        answers: &[(200, TEXT, "Version 0.0.4 of the exposition format.")] },
+        answers: &[(200, TEXT, "Version 0.0.4 of the exposition format."), (500, TEXT, "They could not be written; the log says why.")] },
     Route { path: "/-/healthy", method: "get", needs: Needs::Nothing, about: "Whether the process answers.",
         answers: &[(200, TEXT, "It does.")] },
     Route { path: "/livez", method: "get", needs: Needs::Nothing, about: "The same as `/-/healthy`.",
@@ -77,13 +77,13 @@ pub const ROUTES: &[Route] = &[
     Route { path: "/readyz", method: "get", needs: Needs::Nothing, about: "The same as `/-/ready`.",
         answers: &[(200, TEXT, "They are."), (503, TEXT, "The word for what is missing.")] },
     Route { path: "/-/reload", method: "post", needs: Needs::Lifecycle, about: "Loads the config again, as SIGHUP does.",
-        answers: &[(200, TEXT, "It was loaded."), (403, TEXT, "`server.lifecycle` is off."), (500, TEXT, "What is wrong with the config; the old one goes on."), (503, TEXT, "Too much is asked at once, or the daemon is stopping.")] },
+        answers: &[(200, TEXT, "It was loaded."), (403, TEXT, "`server.lifecycle` is off, a client certificate is needed, or a page of another site asked."), (500, TEXT, "What is wrong with the config; the old one goes on."), (503, TEXT, "Too much is asked at once, it takes longer than expected, or the daemon is stopping; the log says what came of it.")] },
     Route { path: "/-/probe", method: "post", needs: Needs::Lifecycle, about: "Probes one configured token again, as soon as its limits allow.",
-        answers: &[(202, TEXT, "It is accepted; the next report has what came of it."), (400, TEXT, "No token was named."), (403, TEXT, "`server.lifecycle` is off."), (404, TEXT, "The config has no such token."), (503, TEXT, "Too much is asked at once, or the daemon is stopping.")] },
+        answers: &[(202, TEXT, "It is accepted; the next report has what came of it."), (400, TEXT, "No token was named."), (403, TEXT, "`server.lifecycle` is off, a client certificate is needed, or a page of another site asked."), (404, TEXT, "The config has no such token."), (503, TEXT, "Too much is asked at once, it takes longer than expected, or the daemon is stopping; the log says what came of it.")] },
     Route { path: "/", method: "get", needs: Needs::Page, about: "The page. Its filters are the parameters `token`, `owner`, `organization`, `verdict` and `page`.",
-        answers: &[(200, HTML, "The page.")] },
+        answers: &[(200, HTML, "The page."), (500, TEXT, "It could not be written; the log says why.")] },
     Route { path: "/findings/{id}", method: "get", needs: Needs::Page, about: "The page of one finding or check.",
-        answers: &[(200, HTML, "The page."), (404, TEXT, "Nothing has this id any more.")] },
+        answers: &[(200, HTML, "The page."), (404, TEXT, "Nothing has this id any more."), (500, TEXT, "It could not be written; the log says why.")] },
     Route { path: "/style.css", method: "get", needs: Needs::Page, about: "How the page looks.",
         answers: &[(200, "text/css", "The style sheet.")] },
     Route { path: "/api/v1/report", method: "get", needs: Needs::Page, about: "The latest result of every check.",
@@ -186,7 +186,12 @@ fn parameters(route: &Route) -> Option<Value> {
         "/-/probe" => {
             Some(json!([text("token", "query", true, "Its name in the config, never its secret.")]))
         }
-        "/findings/{id}" => Some(json!([text("id", "path", true, "The `id` of a finding.")])),
+        "/findings/{id}" => Some(json!([text(
+            "id",
+            "path",
+            true,
+            "The `id` of a finding, or of a check as the page links it."
+        )])),
         "/" => Some(json!([
             text("token", "query", false, "Part of a token's name."),
             text("owner", "query", false, "An owner, as the config has it."),
