@@ -6,7 +6,9 @@
 use std::fs;
 
 use rustix::fs::Mode;
-use rustix::process::{Resource, Rlimit, setrlimit, umask};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
+
+use crate::metrics::Hardening;
 
 /// Nothing that this process makes is for anybody but its user.
 const ONLY_US: Mode = Mode::RWXG.union(Mode::RWXO);
@@ -48,6 +50,43 @@ pub(super) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// What protects this process, as far as the system tells.
+pub(super) fn report() -> Vec<(Hardening, bool)> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let core = getrlimit(Resource::Core).current;
+    let of_system = |check| match check {
+        Hardening::Dumpable => hidden(),
+        Hardening::Core => Some(core == Some(0)),
+        Hardening::Root => Some(!is_root()),
+        Hardening::Swap => Some(swap_warning().is_none()),
+        Hardening::Seccomp | Hardening::NewPrivileges | Hardening::Capabilities => told(&status, check),
+    };
+    Hardening::ALL.iter().filter_map(|check| Some((*check, of_system(*check)?))).collect()
+}
+
+#[cfg(target_os = "linux")]
+fn hidden() -> Option<bool> {
+    use rustix::process::{DumpableBehavior, dumpable_behavior};
+    Some(dumpable_behavior().ok()? == DumpableBehavior::NotDumpable)
+}
+
+/// Only Linux tells.
+#[cfg(not(target_os = "linux"))]
+fn hidden() -> Option<bool> {
+    None
+}
+
+/// What the kernel's status of a process tells.
+fn told(status: &str, check: Hardening) -> Option<bool> {
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    match check {
+        Hardening::Seccomp => field("Seccomp:").map(|mode| mode != "0"),
+        Hardening::NewPrivileges => field("NoNewPrivs:").map(|set| set == "1"),
+        Hardening::Capabilities => field("CapEff:").map(|all| all.bytes().all(|digit| digit == b'0')),
+        Hardening::Dumpable | Hardening::Core | Hardening::Root | Hardening::Swap => None,
+    }
+}
+
 /// Said where the memory of this process may come to lie on a disk.
 pub(super) fn swap_warning() -> Option<&'static str> {
     let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
@@ -85,6 +124,21 @@ mod tests {
 
     const SWAPS: &str = "Filename\tType\tSize\tUsed\tPriority\n/dev/sda2 partition\t9\t0\t-2\n";
     const NONE: &str = "Filename\tType\tSize\tUsed\tPriority\n";
+
+    #[test]
+    fn what_the_kernel_tells() {
+        let open = "CapEff:\t000001ffffffffff\nNoNewPrivs:\t0\nSeccomp:\t0\n";
+        let shut = "CapEff:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t1\n";
+        for check in [Hardening::Seccomp, Hardening::NewPrivileges, Hardening::Capabilities] {
+            assert_eq!(
+                (told(open, check), told(shut, check), told("", check)),
+                (Some(false), Some(true), None),
+                "{check}"
+            );
+        }
+        let all: Vec<Hardening> = report().into_iter().map(|(check, _)| check).collect();
+        assert!(all.contains(&Hardening::Core) && all.contains(&Hardening::Root), "{all:?}");
+    }
 
     #[test]
     fn swap_is_warned_of_where_it_can_reach_this_process() {

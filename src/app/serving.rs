@@ -28,7 +28,7 @@ use super::door::{Entrance, News, Opened, Reading, access};
 use super::files::{Loaded, load_config, warnings};
 use super::outlet::Shown;
 use super::ticks::Ticks;
-use super::{Fault, REVISION, VERSION, courier, ground, prober};
+use super::{Fault, REVISION, VERSION, courier, ground, hardening, prober};
 
 /// A started daemon.
 pub struct Daemon {
@@ -69,6 +69,9 @@ fn metrics_for(config: &Config) -> Metrics {
     metrics.set_sinks(&config.alerts.sinks.iter().map(|sink| sink.name.as_str()).collect::<Vec<_>>());
     metrics.set_routes(crate::hub::routes::ALL);
     metrics.config_reloaded(true, wall_now());
+    for (check, holds) in hardening::report() {
+        metrics.hardened(check, holds);
+    }
     metrics.web_config_reloaded(config.server.web_config.as_ref().map(|_| true));
     metrics
 }

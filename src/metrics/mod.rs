@@ -40,6 +40,26 @@ words! {
     }
 }
 
+words! {
+    /// What protects the process.
+    described Hardening {
+        /// No other process of its user may read its memory, and no core of it is written.
+        Dumpable = "dumpable",
+        /// Its core dumps are limited to nothing.
+        Core = "core",
+        /// It does not run as root.
+        Root = "root",
+        /// Its memory does not come to lie in swap.
+        Swap = "swap",
+        /// Its system calls are filtered.
+        Seccomp = "seccomp",
+        /// It can gain no privileges by starting a program.
+        NewPrivileges = "new_privileges",
+        /// It has no capability.
+        Capabilities = "capabilities",
+    }
+}
+
 /// The store's operations that are counted when they fail.
 pub const STORE_OPERATIONS: [&str; 3] = ["open", "load", "write"];
 
@@ -68,6 +88,7 @@ struct Inner {
     reload_successful: GaugeVec,
     reload_success_at: GaugeVec,
     web_reload_successful: GaugeVec,
+    hardening: GaugeVec,
     store_errors: IntCounterVec,
     notifications: IntCounterVec,
     evidence_records: IntCounter,
@@ -113,6 +134,11 @@ fn set(gauge: &GaugeVec, value: f64) {
 fn store_errors(registry: &Registry) -> IntCounterVec {
     let help = "Operations of the store that failed.";
     counters(registry, "scopewatch_store_errors_total", help, &["operation"])
+}
+
+fn hardening(registry: &Registry) -> GaugeVec {
+    let help = "Whether the process is protected in this respect, as of its start; absent where the system does not tell.";
+    declare(registry, GaugeVec::new(Opts::new("scopewatch_hardening", help), &["check"]))
 }
 
 fn web_reload(registry: &Registry) -> GaugeVec {
@@ -186,6 +212,7 @@ impl Metrics {
                 "When the configuration was last loaded successfully.",
             ),
             web_reload_successful: web_reload(r),
+            hardening: hardening(r),
             store_errors: store_errors(r),
             notifications: notifications(r),
             evidence_records: declare(r, IntCounter::new("scopewatch_evidence_records_total", records)),
@@ -303,6 +330,11 @@ impl Metrics {
             Some(ok) => set(&self.0.web_reload_successful, if ok { 1.0 } else { 0.0 }),
             None => self.0.web_reload_successful.reset(),
         }
+    }
+
+    /// Records whether the process is protected in this respect.
+    pub fn hardened(&self, check: Hardening, holds: bool) {
+        self.0.hardening.with_label_values(&[check.as_str()]).set(if holds { 1.0 } else { 0.0 });
     }
 
     /// Counts what became of a message to a sink.
