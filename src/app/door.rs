@@ -276,6 +276,12 @@ impl Opened {
     }
 }
 
+/// Whether the port of this config speaks TLS. The certificate may have expired meanwhile; the port speaks it all the same.
+pub fn speaks_tls(config: &Config) -> Result<bool, Fault> {
+    let Some(path) = &config.server.web_config else { return Ok(false) };
+    Reading::take(path).found.map(|found| found.parts.tls.is_some()).map_err(Fault::Usage)
+}
+
 /// Reads the web config as `serve` would, and says what is odd about it. Opens no port.
 pub fn check_web_config(config: &Config) -> Result<Vec<String>, Fault> {
     let server = &config.server;

@@ -36,7 +36,7 @@ use crate::schedule::Classes;
 use crate::store::{self, Store, StoreFault, Write};
 
 pub use clock::wall_now;
-pub use door::check_web_config;
+pub use door::{check_web_config, speaks_tls};
 pub use files::{Loaded, load_config};
 pub use hardening::harden;
 pub use outlet::Progress;

@@ -12,6 +12,7 @@ mod evidence;
 mod explain;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod foreign;
+mod healthcheck;
 #[cfg(feature = "simulator")]
 mod hub;
 mod init;
@@ -108,6 +109,8 @@ enum Command {
     },
     /// What a round would ask, call by call, before anything is asked. Needs no network and no secret.
     Plan(plan::PlanArgs),
+    /// Asks the daemon of this config, on this machine, whether it answers. Exit 0, 1 if it does not, 2 usage or config.
+    Healthcheck(healthcheck::HealthcheckArgs),
     /// The journal of canaries. Exit 0, 1 if something is left, 2 usage or config.
     Canaries(canaries::CanariesArgs),
     /// Asks a few questions and writes a commented config that holds no secret. Exit 0, 2 usage.
@@ -245,6 +248,7 @@ fn run(cli: Cli, scrub: Scrub) -> Result<Exit, Fault> {
         Command::Baseline(args) => block_on(baseline::run(args, scrub, progress)),
         Command::Check { config } => check(&config.config),
         Command::Plan(args) => block_on(plan::run(args)),
+        Command::Healthcheck(args) => block_on(healthcheck::run(args)),
         Command::Canaries(args) => block_on(canaries::run(args, scrub)),
         Command::Init(args) => init::run(&args),
         Command::Doctor(args) => block_on(doctor::run(args, scrub, progress)),

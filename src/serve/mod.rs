@@ -4,6 +4,7 @@
 //! connections that idle ones cannot use up, on the time a request's head may take, on a connection's life, and a
 //! deadline for the end.
 
+mod asked;
 mod door;
 mod openapi;
 mod page;
@@ -37,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 use crate::metrics::Metrics;
 use crate::moment::Timestamp;
 use crate::report::Snapshot;
+pub use asked::is_well;
 use door::Peer;
 pub use door::{Door, DoorParts, admit};
 pub use openapi::{Needs, REFUSALS, ROUTES, Route, openapi};

@@ -106,12 +106,18 @@ class Passwords(Guarded):
         self.assertEqual(self.gauge(daemon, password="alice:right"), [1])
         status, body = self.ask(daemon, "/metrics", tls=False)
         self.assertEqual((status, "https" in body), (400, True), body)
+        # Health has no password, and whoever asks it of this machine looks at no certificate.
+        path = daemon.path
+        for ready in ((), ("--ready",)):
+            self.run_binary("healthcheck", "--config", path, *ready, expect=0)
 
         # Another password holds within seconds, without a reload.
         self.tls(users=f"basic_auth_users: {{ alice: '{OTHER}' }}\n")
         wait_until(lambda: self.status(daemon, "/metrics", password="alice:other") == 200, "the new password", 15)
         self.assertEqual(self.status(daemon, "/metrics", password="alice:right"), 401)
         daemon.stop()
+        gone = self.run_binary("healthcheck", "--config", path, expect=1)
+        self.assertRegex(gone.err, "nobody answers at .*; see the daemon's log")
         log = (self.dir / daemon.log.name).read_text()
         for secret in ("wrong-planted-pass", base64.b64encode(b"alice:right").decode(), RIGHT, OTHER, "Basic "):
             self.assertNotIn(secret, log)
