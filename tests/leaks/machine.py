@@ -258,10 +258,14 @@ def swaps(bench, people):
         captures.add("L20", name, daemon.output())
         said = [line for line in daemon.output().splitlines() if b"swap" in line]
         captures.expect("L20", f"{name}: {'warned of once' if warned else 'not a word'}", len(said) == int(warned))
+        told = [line for line in metrics.splitlines() if b"swap" in line]
         captures.expect(
             "L20",
-            "a warning wakes nobody",
-            code == 0 and all(b" WARN " in line for line in said) and b"swap" not in metrics + findings,
+            "a warning wakes nobody, and a gauge tells the same",
+            code == 0
+            and all(b" WARN " in line for line in said)
+            and b"swap" not in findings
+            and told == [b'scopewatch_hardening{check="swap"} %d' % (not warned)],
         )
 
 
