@@ -1,8 +1,10 @@
-"""The image, really built and run: `python3 tests/ship/image.py [--binary FILE]`
+"""The image, really built and run: `python3 tests/ship/image.py [--optimised]`
 
-Makes the last stage of deploy/Dockerfile with a static binary that is built on this machine (or given), runs it as deploy/kubernetes
-does (nobody, no capabilities, read-only root, bounded memory) and looks at it from outside, through /proc.  The stage that
-compiles is the same command; it needs a base image that can be pulled.  Needs root, buildah, podman and runc; exit 77 where one is missing.
+Makes the last stage of deploy/Dockerfile with a static binary that is built on this machine, runs it as deploy/kubernetes does
+(nobody, no capabilities, read-only root, bounded memory) and looks at it from outside, through /proc.  The binary is an
+unoptimised one, of the build that the other tests use; --optimised makes it as the Dockerfile does, which takes minutes, and holds it
+to its size.  The stage that compiles is the same command; it needs a base image that can be pulled.  Needs root, buildah, podman and runc;
+exit 77 where one is missing.
 """
 
 import argparse
@@ -22,6 +24,7 @@ from scenario import Metrics, free_port, http, wait_until  # noqa: E402
 IMAGE = "localhost/scopewatch:test"
 SIZE_MAX, MEMORY, STOP_MAX = 20_000_000, "32m", 30
 ROOTS = Path("/etc/ssl/certs/ca-certificates.crt")
+CONTENTS = ["etc/ssl/certs/ca-certificates.crt", "scopewatch"]
 TRY = ROOT / "deploy/kubernetes/overlays/try"
 # The limits may only be lowered where a machine withholds the right to raise them, so that each is named.
 AS_SHIPPED = ["--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--pids-limit", "64",
@@ -37,10 +40,22 @@ def run(*argv, check=True, **more):
     return done
 
 
-def static_binary():
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
+
+
+def linked_binary(folder):
+    """The binary of the other tests, linked anew: seconds, because what it is made of is the same."""
+    run("cargo", "rustc", "--locked", "--bin", "scopewatch", "--", "-C", "target-feature=+crt-static", cwd=ROOT)
+    binary = folder / "scopewatch"
+    run("strip", "-o", binary, TARGET / "debug/scopewatch")
+    run("cargo", "build", "--locked", cwd=ROOT)
+    return binary
+
+
+def optimised_binary():
     """The command of the Dockerfile, on this machine."""
     host = run("rustc", "--print", "host-tuple").stdout.strip()
-    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve() / "static"
+    target = TARGET / "static"
     flags = f"-C target-feature=+crt-static --remap-path-prefix={ROOT}=scopewatch"
     run("cargo", "build", "--locked", "--profile", "image", "--target", host, "--target-dir", target, cwd=ROOT,
         env={**os.environ, "RUSTFLAGS": flags})
@@ -104,6 +119,22 @@ def confined(pid):
     return [what for what, holds in wanted.items() if not holds]
 
 
+def memory(pid):
+    """What it takes: its own memory, and with the pages of the program, which the system may drop."""
+    now = status(pid)
+    own, peak = (int(now[key].split()[0]) / 1024 for key in ("RssAnon", "VmHWM"))
+    return f"{own:.0f} MiB of its own, {peak:.0f} MiB resident at most"
+
+
+def contents(engine):
+    """Every file of the image."""
+    container = engine.buildah("from", "--pull-never", IMAGE).stdout.strip()
+    root = Path(engine.buildah("mount", container).stdout.strip())
+    found = sorted(str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir())
+    engine.buildah("rm", container)
+    return found
+
+
 def weak(page):
     """What the daemon itself reports as open."""
     found = {labels["check"]: value for name, labels, value in Metrics(page).samples if name == "scopewatch_hardening"}
@@ -142,8 +173,7 @@ def service(engine, tell):
         wait_until(lambda: "unexpected_grant" in http(f"{url}/api/v1/findings")[1], "the finding is there", 60)
     except Exception as error:
         raise SystemExit(f"{error}\n{engine.log('serve')}") from error
-    memory = int(status(pid)["VmHWM"].split()[0]) // 1024
-    tell(f"serve within {MEMORY}", [], f"ready after {ready:.1f} s, {memory} MiB at most")
+    tell(f"serve within {MEMORY}", [], f"ready after {ready:.1f} s; {memory(pid)}")
     tell("serve, confined", confined(pid))
     tell("serve, as it reports itself", weak(http(f"{url}/metrics")[1]))
     tell("serve, the healthcheck", [] if engine.podman("exec", "serve", "/scopewatch", "healthcheck", "--config", "/etc/scopewatch/scopewatch.yaml",
@@ -166,11 +196,14 @@ def planted(engine, tell):
     tell("careless", confined(pid), planted=4)
     tell("careless, as it reports itself", weak(http(f"http://127.0.0.1:{port}/metrics")[1]), planted=3)
     engine.podman("rm", "-f", "careless")
+    starved = engine.podman("run", "--rm", "--name", "starved", "--network", "host", *AS_SHIPPED, "--tmpfs", "/tmp", "--memory", "6m", IMAGE,
+                            "demo", "--once", "--listen", f"127.0.0.1:{port}", check=False)
+    tell("too little memory", ["it is killed"] if starved.returncode == 137 else [], planted=1)
 
 
 def main():
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--binary", type=Path, help="a static binary, instead of building one")
+    options.add_argument("--optimised", action="store_true", help="the binary of the Dockerfile, which takes minutes to build")
     chosen = options.parse_args()
     lacking = [tool for tool in ("buildah", "podman", "runc") if not shutil.which(tool)]
     lacking += [] if os.geteuid() == 0 else ["root"]
@@ -189,14 +222,16 @@ def main():
         count["wrong"] += bool(problems)
         print(f"{'WRONG' if problems else 'right'}  {what}  {figure}{'; '.join(problems)}")
 
-    binary = (chosen.binary or static_binary()).resolve()
-    linked = run("ldd", binary, check=False)
-    tell("static", [] if "statically linked" in linked.stdout + linked.stderr or linked.returncode else [linked.stdout])
     folder = Path(tempfile.mkdtemp(prefix="scopewatch-image-"))
     engine = Engine(folder)
     try:
+        binary = optimised_binary() if chosen.optimised else linked_binary(folder)
+        linked = run("ldd", binary, check=False)
+        tell("static", [] if "statically linked" in linked.stdout + linked.stderr or linked.returncode else [linked.stdout])
         size = build(engine, binary)
-        tell("size", [] if size <= SIZE_MAX else ["too large"], f"{size / 1e6:.1f} MB")
+        tell("size", ["too large"] if chosen.optimised and size > SIZE_MAX else [], f"{size / 1e6:.1f} MB" + ("" if chosen.optimised else ", unoptimised"))
+        found = contents(engine)
+        tell("contents", [] if found == CONTENTS else found)
         demo(engine, tell)
         service(engine, tell)
         planted(engine, tell)
