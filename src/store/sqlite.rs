@@ -383,7 +383,11 @@ async fn connect(path: &Path, mode: Mode) -> Result<SqliteConnection, Trouble> {
     let lossy = planted::is(Defect::LossyJournal);
     let synchronous = if lossy { SqliteSynchronous::Normal } else { SqliteSynchronous::Full };
     let options = match mode {
-        Mode::Write => options.journal_mode(SqliteJournalMode::Wal).synchronous(synchronous),
+        // Nothing is sorted in files elsewhere: the daemon may write nowhere but beside its store.
+        Mode::Write => options
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(synchronous)
+            .pragma("temp_store", "memory"),
         Mode::Read => options.read_only(true),
     };
     Ok(options.connect().await?)

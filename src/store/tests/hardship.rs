@@ -164,6 +164,7 @@ async fn what_is_acknowledged_survives_a_power_cut_because_of_these_settings() {
         assert_eq!(store.ask("SELECT synchronous FROM pragma_synchronous").await, "2", "FULL");
         assert_eq!(store.ask("SELECT journal_mode FROM pragma_journal_mode").await, "wal");
         assert_eq!(store.ask("SELECT foreign_keys FROM pragma_foreign_keys").await, "1");
+        assert_eq!(store.ask("SELECT temp_store FROM pragma_temp_store").await, "2", "memory");
         // A failure costs the connection; the next one is no weaker.
         let stranger = Canary { repo: canary(8).repo, ..canary(1) };
         store.write(&[step(&canary(1), "planned"), step(&stranger, "planned")]).await.expect_err("refused");
