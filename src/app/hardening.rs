@@ -50,8 +50,8 @@ pub(super) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// What protects this process, as far as the system tells.
-pub(super) fn report() -> Vec<(Hardening, bool)> {
+/// What protects this process, as far as the system tells; of Landlock it tells nothing, `writes` does.
+pub(super) fn report(writes: bool) -> Vec<(Hardening, bool)> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let core = getrlimit(Resource::Core).current;
     let of_system = |check| match check {
@@ -59,6 +59,7 @@ pub(super) fn report() -> Vec<(Hardening, bool)> {
         Hardening::Core => Some(core == Some(0)),
         Hardening::Root => Some(!is_root()),
         Hardening::Swap => Some(swap_warning().is_none()),
+        Hardening::Landlock => Some(writes),
         Hardening::Seccomp | Hardening::NewPrivileges | Hardening::Capabilities => told(&status, check),
     };
     Hardening::ALL.iter().filter_map(|check| Some((*check, of_system(*check)?))).collect()
@@ -83,7 +84,9 @@ fn told(status: &str, check: Hardening) -> Option<bool> {
         Hardening::Seccomp => field("Seccomp:").map(|mode| mode != "0"),
         Hardening::NewPrivileges => field("NoNewPrivs:").map(|set| set == "1"),
         Hardening::Capabilities => field("CapEff:").map(|all| all.bytes().all(|digit| digit == b'0')),
-        Hardening::Dumpable | Hardening::Core | Hardening::Root | Hardening::Swap => None,
+        Hardening::Dumpable | Hardening::Core | Hardening::Root | Hardening::Swap | Hardening::Landlock => {
+            None
+        }
     }
 }
 
@@ -136,7 +139,7 @@ mod tests {
                 "{check}"
             );
         }
-        let all: Vec<Hardening> = report().into_iter().map(|(check, _)| check).collect();
+        let all: Vec<Hardening> = report(true).into_iter().map(|(check, _)| check).collect();
         assert!(all.contains(&Hardening::Core) && all.contains(&Hardening::Root), "{all:?}");
     }
 

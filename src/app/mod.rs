@@ -4,6 +4,7 @@
 //! goes wrong is one sentence and an exit code; nothing is left half-built.
 
 mod clock;
+mod confine;
 mod door;
 pub mod exam;
 mod files;
@@ -36,11 +37,12 @@ use crate::schedule::Classes;
 use crate::store::{self, Store, StoreFault, Write};
 
 pub use clock::wall_now;
+pub use confine::Confinement;
 pub use door::{check_web_config, speaks_tls};
 pub use files::{Loaded, load_config};
 pub use hardening::harden;
 pub use outlet::Progress;
-pub use serving::{Daemon, serve};
+pub use serving::{Daemon, Start, serve};
 
 use outlet::Shown;
 

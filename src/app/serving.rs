@@ -24,11 +24,58 @@ use crate::schedule::Classes;
 use crate::serve::{Access, Command, Limits, Readiness, Served, admit};
 
 use super::clock::wall_now;
+use super::confine::{Confinement, confine_calls, confine_writes};
 use super::door::{Entrance, News, Opened, Reading, access};
 use super::files::{Loaded, load_config, warnings};
 use super::outlet::Shown;
 use super::ticks::Ticks;
-use super::{Fault, REVISION, VERSION, courier, ground, hardening, prober};
+use super::{Fault, REVISION, VERSION, courier, ground, hardening, prober, sqlite_path};
+
+/// A daemon that is about to start: its config was read, and it writes nowhere but beside its store.
+pub struct Start {
+    path: PathBuf,
+    loaded: Loaded,
+    read_only: bool,
+    confinement: Confinement,
+    /// Why it may write elsewhere, if it may.
+    writes: Result<(), String>,
+}
+
+impl Start {
+    /// Reads the config. With `Full` this thread, and those that it starts from now on, can write only beside the store;
+    /// so it comes before the log and the runtime, which have threads of their own.
+    pub fn read(path: &Path, read_only: bool, confinement: Confinement) -> Result<Start, Fault> {
+        let loaded = load_config(path)?;
+        let writes = match confinement {
+            Confinement::Full => confine_writes(sqlite_path(&loaded.config)?),
+            Confinement::Calls | Confinement::Off => Err("it was not asked for".to_owned()),
+        };
+        Ok(Start { path: path.to_owned(), loaded, read_only, confinement, writes })
+    }
+
+    /// Gives up the system calls that a daemon does not need, in every thread.
+    fn confine(&self, metrics: &Metrics) {
+        if self.confinement != Confinement::Off
+            && let Err(why) = confine_calls()
+        {
+            tracing::warn!(
+                why,
+                "the system does not let this process confine its system calls; let the container or the service do it"
+            );
+        }
+        if self.confinement == Confinement::Full
+            && let Err(why) = &self.writes
+        {
+            tracing::info!(
+                why,
+                "nothing of this process's own keeps it from writing outside the store's directory"
+            );
+        }
+        for (check, holds) in hardening::report(self.writes.is_ok()) {
+            metrics.hardened(check, holds);
+        }
+    }
+}
 
 /// A started daemon.
 pub struct Daemon {
@@ -69,9 +116,6 @@ fn metrics_for(config: &Config) -> Metrics {
     metrics.set_sinks(&config.alerts.sinks.iter().map(|sink| sink.name.as_str()).collect::<Vec<_>>());
     metrics.set_routes(crate::hub::routes::ALL);
     metrics.config_reloaded(true, wall_now());
-    for (check, holds) in hardening::report() {
-        metrics.hardened(check, holds);
-    }
     metrics.web_config_reloaded(config.server.web_config.as_ref().map(|_| true));
     metrics
 }
@@ -101,20 +145,19 @@ async fn first_round(config: &Config, events: &mpsc::Sender<Event>) {
 
 impl Daemon {
     /// Builds everything, then starts it. Nothing is asked of the Hub before all that can fail has succeeded.
-    pub async fn start(path: &Path, read_only: bool, scrub: Scrub) -> Result<Daemon, Fault> {
+    pub async fn start(start: Start, scrub: Scrub) -> Result<Daemon, Fault> {
         // Before anybody can see that it listens: until then the signal would end the process.
         let hangup = hangup_handler()?;
-        let loaded = load_config(path)?;
-        let (entrance, opened) = Entrance::open(&loaded.config.server)?;
-        warn_of_config(&loaded);
-        let config = loaded.config;
+        let config = start.loaded.config.clone();
+        let (entrance, opened) = Entrance::open(&config.server)?;
+        warn_of_config(&start.loaded);
         let (listener, address) = bind(config.server.listen)?;
         opened.warn(&config.server, address);
         let metrics = metrics_for(&config);
         let snapshot: Arc<ArcSwap<Snapshot>> = Arc::default();
         let ready = Readiness::new();
         let journal = ready.latch("journal");
-        let mode = Mode { read_only, one_shot: false };
+        let mode = Mode { read_only: start.read_only, one_shot: false };
         let mut ground =
             ground(config.clone(), mode, scrub.clone(), metrics.clone(), snapshot.clone()).await?;
         ground.outlet.journal = Some(journal);
@@ -144,6 +187,8 @@ impl Daemon {
             events: inbox,
             began: ground.began,
         };
+        // Everything is open, and nothing was heard yet of the Hub or of anybody who asks.
+        start.confine(&metrics);
         let serving = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(crate::serve::run(listener, served, serving.clone()));
@@ -151,11 +196,11 @@ impl Daemon {
         ticks.follow(&config.schedule).await?;
         first_round(&config, &events).await;
         failpoint!("serve.listening");
-        tracing::info!(%address, version = VERSION, read_only, "scopewatch listens");
+        tracing::info!(%address, version = VERSION, read_only = start.read_only, "scopewatch listens");
         Ok(Daemon {
             address,
-            path: path.to_owned(),
-            read_only,
+            path: start.path,
+            read_only: start.read_only,
             config: live,
             access,
             entrance,
@@ -355,11 +400,6 @@ fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Fault> {
 }
 
 /// Starts the daemon and runs it until `stop`.
-pub async fn serve(
-    path: &Path,
-    read_only: bool,
-    scrub: Scrub,
-    stop: impl Future<Output = ()>,
-) -> Result<(), Fault> {
-    Daemon::start(path, read_only, scrub).await?.run(stop).await
+pub async fn serve(start: Start, scrub: Scrub, stop: impl Future<Output = ()>) -> Result<(), Fault> {
+    Daemon::start(start, scrub).await?.run(stop).await
 }

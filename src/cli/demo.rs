@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::app::{Daemon, Fault};
+use crate::app::{Confinement, Daemon, Fault, Start};
 use crate::logging::Scrub;
 use crate::simulator::{World, serve};
 
@@ -59,7 +59,9 @@ pub(super) async fn run(args: DemoArgs, scrub: Scrub) -> Result<Exit, Fault> {
         let _ = serve(hub, world, async { drop(hub_ends.await) }).await;
     });
     let config = folder.fill(hub_at, args.listen)?;
-    let daemon = Daemon::start(&config, false, scrub).await?;
+    // The Hub in this process listens already, and the demo's directory must go at the end: nothing is given up of writing.
+    let start = Start::read(&config, false, Confinement::Calls)?;
+    let daemon = Daemon::start(start, scrub).await?;
     let stage = Stage { hub: hub_at, daemon: daemon.address };
     let (end_daemon, daemon_ends) = oneshot::channel::<()>();
     let running = daemon.run(async { drop(daemon_ends.await) });

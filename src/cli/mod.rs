@@ -30,7 +30,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::app::{self, Fault};
+use crate::app::{self, Confinement, Fault, Start};
 use crate::logging::{self, Format, Level, Scrub};
 use crate::secret::shapes;
 
@@ -85,16 +85,22 @@ struct ConfigArg {
     config: PathBuf,
 }
 
+#[derive(Debug, Args)]
+struct ServeArgs {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// No unsafe method ever leaves the process; checks that need one are unknown.
+    #[arg(long)]
+    read_only: bool,
+    /// Keep every system call and every place to write to. Where the daemon works only with this, please report it.
+    #[arg(long)]
+    no_confinement: bool,
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// The daemon: probes on its schedules and serves metrics, API and page.
-    Serve {
-        #[command(flatten)]
-        config: ConfigArg,
-        /// No unsafe method ever leaves the process; checks that need one are unknown.
-        #[arg(long)]
-        read_only: bool,
-    },
+    Serve(ServeArgs),
     /// One round now, a report, and the end. Exit 0 all ok, 1 drift, 2 usage or config, 3 something unknown.
     Audit(audit::AuditArgs),
     /// One round now, and the `expect` entries that would make it ok. Exit 0, 2 usage or config, 3 something unknown.
@@ -199,14 +205,11 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8));
         }
     };
-    if let Err(error) = start_log(&cli, scrub.clone()) {
-        complain(&error);
-        return ExitCode::from(Exit::Internal as u8);
-    }
-    for warning in open {
-        tracing::warn!("{warning}");
-    }
-    let outcome = run(cli, scrub.clone());
+    let outcome = match cli.command {
+        Command::Serve(args) => serve(&args, &cli.talk, &open, scrub.clone()),
+        command => start_log(&cli.talk, false, &open, scrub.clone())
+            .and_then(|()| run(command, &cli.talk, scrub.clone())),
+    };
     logging::own_up(&scrub);
     logging::finish();
     let exit = match outcome {
@@ -223,26 +226,37 @@ pub fn main() -> ExitCode {
     ExitCode::from(exit as u8)
 }
 
-fn start_log(cli: &Cli, scrub: Scrub) -> Result<(), String> {
+/// Starts the log, and says what is open of the process.
+fn start_log(talk: &Talk, daemon: bool, open: &[&str], scrub: Scrub) -> Result<(), Fault> {
     // A person at a terminal reads the result, not the log; the daemon's log is all there is to read.
-    let daemon = matches!(cli.command, Command::Serve { .. });
     let usual = if daemon { Level::Info } else { Level::Error };
-    let level = cli.talk.log_level.unwrap_or(match (cli.talk.quiet, cli.talk.verbose) {
+    let level = talk.log_level.unwrap_or(match (talk.quiet, talk.verbose) {
         (true, _) => Level::Error,
         (false, 0) => usual,
         (false, 1) => Level::Debug,
         (false, _) => Level::Trace,
     });
     let color = anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never;
-    logging::start(cli.talk.log_format, level, color, scrub, daemon).map_err(|error| error.to_string())
+    logging::start(talk.log_format, level, color, scrub, daemon)
+        .map_err(|error| Fault::Internal(error.to_string()))?;
+    for warning in open {
+        tracing::warn!("{warning}");
+    }
+    Ok(())
 }
 
-fn run(cli: Cli, scrub: Scrub) -> Result<Exit, Fault> {
-    let progress = !cli.talk.quiet && io::stderr().is_terminal();
-    match cli.command {
-        Command::Serve { config, read_only } => block_on(async move {
-            app::serve(&config.config, read_only, scrub, asked_to_stop()?).await.map(|()| Exit::Ok)
-        }),
+/// The daemon. What it gives up of writing it gives up thread by thread, so before the log and the runtime start any.
+fn serve(args: &ServeArgs, talk: &Talk, open: &[&str], scrub: Scrub) -> Result<Exit, Fault> {
+    let confinement = if args.no_confinement { Confinement::Off } else { Confinement::Full };
+    let start = Start::read(&args.config.config, args.read_only, confinement)?;
+    start_log(talk, true, open, scrub.clone())?;
+    block_on(async move { app::serve(start, scrub, asked_to_stop()?).await.map(|()| Exit::Ok) })
+}
+
+fn run(command: Command, talk: &Talk, scrub: Scrub) -> Result<Exit, Fault> {
+    let progress = !talk.quiet && io::stderr().is_terminal();
+    match command {
+        Command::Serve(args) => serve(&args, talk, &[], scrub),
         Command::Audit(args) => block_on(audit::run(args, scrub, progress)),
         Command::Explain(args) => block_on(explain::run(args, scrub)),
         Command::Baseline(args) => block_on(baseline::run(args, scrub, progress)),

@@ -53,6 +53,8 @@ words! {
         Swap = "swap",
         /// Its system calls are filtered.
         Seccomp = "seccomp",
+        /// It can write only beside its store.
+        Landlock = "landlock",
         /// It can gain no privileges by starting a program.
         NewPrivileges = "new_privileges",
         /// It has no capability.

@@ -193,8 +193,8 @@ def planted(engine, tell):
                   "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024", IMAGE, "demo", "--listen", f"127.0.0.1:{port}")
     pid = int(engine.podman("inspect", "--format", "{{.State.Pid}}", "careless").stdout)
     wait_until(lambda: http(f"http://127.0.0.1:{port}/-/ready")[0] == 200, "the demo is ready", 30)
-    tell("careless", confined(pid), planted=4)
-    tell("careless, as it reports itself", weak(http(f"http://127.0.0.1:{port}/metrics")[1]), planted=3)
+    tell("careless", confined(pid), planted=3)
+    tell("careless, as it reports itself", weak(http(f"http://127.0.0.1:{port}/metrics")[1]), planted=2)
     engine.podman("rm", "-f", "careless")
     starved = engine.podman("run", "--rm", "--name", "starved", "--network", "host", *AS_SHIPPED, "--tmpfs", "/tmp", "--memory", "6m", IMAGE,
                             "demo", "--once", "--listen", f"127.0.0.1:{port}", check=False)
