@@ -294,14 +294,24 @@ def tools(folder, **texts):
     return problems
 
 
+def unwritable(compose):
+    """What Compose would have to write into a read-only root: it refuses whatever does not come as a file."""
+    whole = yaml.safe_load(compose)
+    return [f"{name}: {one['source']}" for name, service in whole["services"].items() if service.get("read_only") for kind in ("configs", "secrets")
+            for one in service.get(kind, []) if "file" not in whole[kind][one["source"]]]
+
+
 def files(tally, folder):
     dockerfile, compose = (DEPLOY / "Dockerfile").read_text(), (DEPLOY / "compose.yaml").read_text()
     tally.check("files", "Dockerfile", tools(folder, dockerfile=dockerfile))
     tally.check("files", "an image without a version", tools(folder, dockerfile="FROM debian\nRUN apt-get install curl\n"), planted=True)
     tally.check("files", "compose", tools(folder, compose=compose))
     tally.check("files", "compose, misspelled", tools(folder, compose=compose.replace("read_only:", "readonly:")), planted=True)
+    tally.check("files", "compose, read-only", unwritable(compose))
+    by_content = compose.replace("world: { file: ./kubernetes/overlays/try/world.yaml }", "world: { content: tokens }")
+    tally.check("files", "compose, a config by content", unwritable(by_content), planted=True)
     carried = yaml.safe_load(compose)["configs"]
-    tally.check("files", "the config in compose", invalid(carried["scopewatch_config"]["content"], folder))
+    tally.check("files", "the config in compose", invalid((DEPLOY / carried["scopewatch_config"]["file"]).read_text(), folder))
     (folder / "prometheus.yml").write_text(carried["prometheus_config"]["content"])
     shutil.copy(RULES, folder)
     done = run("promtool", "check", "config", folder / "prometheus.yml")
