@@ -54,12 +54,8 @@ def linked_binary(folder):
 
 def optimised_binary():
     """The command of the Dockerfile, on this machine."""
-    host = run("rustc", "--print", "host-tuple").stdout.strip()
-    target = TARGET / "static"
-    flags = f"-C target-feature=+crt-static --remap-path-prefix={ROOT}=scopewatch"
-    run("cargo", "build", "--locked", "--profile", "image", "--target", host, "--target-dir", target, cwd=ROOT,
-        env={**os.environ, "RUSTFLAGS": flags})
-    return target / host / "image/scopewatch"
+    run(ROOT / "deploy/build", TARGET / "supply")
+    return TARGET / "supply/scopewatch"
 
 
 class Engine:
@@ -94,7 +90,7 @@ def build(engine, binary):
     os.chown(image / "var/lib/scopewatch", 65532, 65532)
     os.chmod(image / "var/lib/scopewatch", 0o700)
     text = (ROOT / "deploy/Dockerfile").read_text()
-    last = text[text.index("\nFROM scratch"):]
+    last = text[text.rindex("\nFROM scratch"):]
     (context / "Dockerfile").write_text(f"FROM scratch AS build\nCOPY image /image\n{last}")
     engine.buildah("bud", "--isolation", "chroot", "--format", "docker", "-t", IMAGE, context)
     return int(engine.podman("image", "inspect", "--format", "{{.Size}}", IMAGE).stdout)
