@@ -1,10 +1,10 @@
-"""The image, really built and run: `python3 tests/ship/image.py [--optimised]`
+"""The image, really built and run: `python3 tests/ship/image.py [--stages]`
 
 Makes the last stage of deploy/Dockerfile with a static binary that is built on this machine, runs it as deploy/kubernetes does
 (nobody, no capabilities, read-only root, bounded memory) and looks at it from outside, through /proc.  The binary is an
-unoptimised one, of the build that the other tests use; --optimised makes it as the Dockerfile does, which takes minutes, and holds it
-to its size.  The stage that compiles is the same command; it needs a base image that can be pulled.  Needs root, buildah, podman and runc;
-exit 77 where one is missing.
+unoptimised one, of the build that the other tests use; --stages makes every stage of the Dockerfile, the one that compiles too (bases.py),
+which takes minutes, and holds the image to its size.  Needs root, buildah, podman and runc, for --stages also debootstrap; exit 77
+where one is missing.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "blackbox"))
+import bases  # noqa: E402
 from scenario import Metrics, free_port, http, wait_until  # noqa: E402
 
 IMAGE = "localhost/scopewatch:test"
@@ -33,8 +34,8 @@ AS_SHIPPED = ["--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges
 PROMISED = {"dumpable", "core", "root", "seccomp", "new_privileges", "capabilities"}
 
 
-def run(*argv, check=True, **more):
-    done = subprocess.run([str(one) for one in argv], capture_output=True, text=True, timeout=900, check=False, **more)
+def run(*argv, check=True, timeout=900, **more):
+    done = subprocess.run([str(one) for one in argv], capture_output=True, text=True, timeout=timeout, check=False, **more)
     if check and done.returncode:
         raise SystemExit(f"{' '.join(map(str, argv))}: exit {done.returncode}\n{done.stdout}{done.stderr}")
     return done
@@ -50,12 +51,6 @@ def linked_binary(folder):
     run("strip", "-o", binary, TARGET / "debug/scopewatch")
     run("cargo", "build", "--locked", cwd=ROOT)
     return binary
-
-
-def optimised_binary():
-    """The command of the Dockerfile, on this machine."""
-    run(ROOT / "deploy/build", TARGET / "supply")
-    return TARGET / "supply/scopewatch"
 
 
 class Engine:
@@ -199,9 +194,9 @@ def planted(engine, tell):
 
 def main():
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--optimised", action="store_true", help="the binary of the Dockerfile, which takes minutes to build")
+    options.add_argument("--stages", action="store_true", help="every stage of the Dockerfile, which takes minutes")
     chosen = options.parse_args()
-    lacking = [tool for tool in ("buildah", "podman", "runc") if not shutil.which(tool)]
+    lacking = [tool for tool in ("buildah", "podman", "runc", *(["debootstrap"] if chosen.stages else [])) if not shutil.which(tool)]
     lacking += [] if os.geteuid() == 0 else ["root"]
     if lacking or not ROOTS.exists():
         print(f"missing: {', '.join(lacking) or ROOTS}")
@@ -221,11 +216,14 @@ def main():
     folder = Path(tempfile.mkdtemp(prefix="scopewatch-image-"))
     engine = Engine(folder)
     try:
-        binary = optimised_binary() if chosen.optimised else linked_binary(folder)
+        if chosen.stages:
+            binary, size = bases.build(engine, IMAGE)
+        else:
+            binary = linked_binary(folder)
+            size = build(engine, binary)
         linked = run("ldd", binary, check=False)
         tell("static", [] if "statically linked" in linked.stdout + linked.stderr or linked.returncode else [linked.stdout])
-        size = build(engine, binary)
-        tell("size", ["too large"] if chosen.optimised and size > SIZE_MAX else [], f"{size / 1e6:.1f} MB" + ("" if chosen.optimised else ", unoptimised"))
+        tell("size", ["too large"] if chosen.stages and size > SIZE_MAX else [], f"{size / 1e6:.1f} MB" + ("" if chosen.stages else ", unoptimised"))
         found = contents(engine)
         tell("contents", [] if found == CONTENTS else found)
         demo(engine, tell)
