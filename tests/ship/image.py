@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from pathlib import Path
@@ -60,11 +61,12 @@ class Engine:
         self.folder = folder
         self.store = ["--root", folder / "root", "--runroot", folder / "run", "--storage-driver", "vfs"]
 
+    # Where they stand, what watches a container leaves a file when it ran out of memory.
     def buildah(self, *argv, **more):
-        return run("buildah", *self.store, *argv, **more)
+        return run("buildah", *self.store, *argv, cwd=self.folder, **more)
 
     def podman(self, *argv, **more):
-        return run("podman", *self.store, "--runtime", "runc", "--cgroup-manager", "cgroupfs", *argv, **more)
+        return run("podman", *self.store, "--runtime", "runc", "--cgroup-manager", "cgroupfs", *argv, cwd=self.folder, **more)
 
     def start(self, name, *argv, flags=()):
         self.podman("run", "--detach", "--name", name, "--network", "host", *AS_SHIPPED, *flags, IMAGE, *argv)
@@ -75,20 +77,26 @@ class Engine:
         return (done.stdout + done.stderr)[-2000:]
 
 
-def build(engine, binary):
+def build(engine, binary, tag):
+    """The last stage of the Dockerfile on what its first leaves, owners included; those a directory would lose. Returns its size in bytes."""
     context = engine.folder / "context"
-    image = context / "image"
-    for place in ("etc/ssl/certs", "etc/scopewatch", "var/lib/scopewatch"):
-        (image / place).mkdir(parents=True)
-    shutil.copy(binary, image / "scopewatch")
-    shutil.copy(ROOTS, image / "etc/ssl/certs")
-    os.chown(image / "var/lib/scopewatch", 65532, 65532)
-    os.chmod(image / "var/lib/scopewatch", 0o700)
+    context.mkdir()
+    with tarfile.open(context / "image.tar", "w") as archive:
+        def add(name, mode, owner, source=None):
+            entry = archive.gettarinfo(source, name) if source else tarfile.TarInfo(name)
+            entry.mode, entry.uid, entry.gid, entry.uname, entry.gname = mode, owner, owner, "", ""
+            entry.type = tarfile.REGTYPE if source else tarfile.DIRTYPE
+            archive.addfile(entry, open(source, "rb") if source else None)
+        for place in ("etc", "etc/ssl", "etc/ssl/certs", "etc/scopewatch", "var", "var/lib"):
+            add(place, 0o755, 0)
+        add("var/lib/scopewatch", 0o700, 65532)
+        add("scopewatch", 0o755, 0, binary)
+        add("etc/ssl/certs/ca-certificates.crt", 0o644, 0, ROOTS.resolve())
     text = (ROOT / "deploy/Dockerfile").read_text()
     last = text[text.rindex("\nFROM scratch"):]
-    (context / "Dockerfile").write_text(f"FROM scratch AS build\nCOPY image /image\n{last}")
-    engine.buildah("bud", "--isolation", "chroot", "--format", "docker", "-t", IMAGE, context)
-    return int(engine.podman("image", "inspect", "--format", "{{.Size}}", IMAGE).stdout)
+    (context / "Dockerfile").write_text(f"FROM scratch AS build\nADD image.tar /image/\n{last}")
+    engine.buildah("bud", "--isolation", "chroot", "--format", "docker", "-t", tag, context)
+    return int(engine.podman("image", "inspect", "--format", "{{.Size}}", tag).stdout)
 
 
 def status(pid):
@@ -118,12 +126,14 @@ def memory(pid):
 
 
 def contents(engine):
-    """Every file of the image."""
+    """Every file of the image, and what is wrong with the place for the journal."""
     container = engine.buildah("from", "--pull-never", IMAGE).stdout.strip()
     root = Path(engine.buildah("mount", container).stdout.strip())
     found = sorted(str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir())
+    state = (root / "var/lib/scopewatch").stat()
     engine.buildah("rm", container)
-    return found
+    own = (state.st_uid, state.st_gid, state.st_mode & 0o777) == (65532, 65532, 0o700)
+    return found, [] if own else ["the place for the journal is not the daemon's alone"]
 
 
 def weak(page):
@@ -220,12 +230,12 @@ def main():
             binary, size = bases.build(engine, IMAGE)
         else:
             binary = linked_binary(folder)
-            size = build(engine, binary)
+            size = build(engine, binary, IMAGE)
         linked = run("ldd", binary, check=False)
         tell("static", [] if "statically linked" in linked.stdout + linked.stderr or linked.returncode else [linked.stdout])
         tell("size", ["too large"] if chosen.stages and size > SIZE_MAX else [], f"{size / 1e6:.1f} MB" + ("" if chosen.stages else ", unoptimised"))
-        found = contents(engine)
-        tell("contents", [] if found == CONTENTS else found)
+        found, open_ = contents(engine)
+        tell("contents", ([] if found == CONTENTS else found) + open_)
         demo(engine, tell)
         service(engine, tell)
         planted(engine, tell)

@@ -14,7 +14,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 from pathlib import Path
@@ -26,7 +25,7 @@ import composed
 import kube
 import scanned
 import writes
-from image import ROOT, ROOTS, Engine, linked_binary
+from image import ROOT, Engine, build, linked_binary
 
 PUBLIC = "ghcr.io/scopewatch/scopewatch:0.1.0"
 # Names of the compose file: (program of Debian, what it is started with, where it keeps its data).
@@ -47,26 +46,6 @@ events_logger = "file"
 """
 PARTS = {"scanned": scanned.part, "writes": writes.part, "systemd": booted.part, "kube": kube.part, "compose": composed.part}
 NEEDED = ("buildah", "podman", "runc", "iptables", "ip", "unshare", "strace", "kubectl", "/lib/systemd/systemd", "prometheus", "prometheus-alertmanager")
-
-
-def image(engine, binary):
-    """The last stage of the Dockerfile on what its first stage leaves, owners included; those a context would lose."""
-    context = engine.folder / "context"
-    context.mkdir()
-    with tarfile.open(context / "image.tar", "w") as archive:
-        def add(name, mode, owner, source=None):
-            entry = archive.gettarinfo(source, name) if source else tarfile.TarInfo(name)
-            entry.mode, entry.uid, entry.gid, entry.uname, entry.gname = mode, owner, owner, "", ""
-            entry.type = tarfile.REGTYPE if source else tarfile.DIRTYPE
-            archive.addfile(entry, open(source, "rb") if source else None)
-        for place in ("etc", "etc/ssl", "etc/ssl/certs", "etc/scopewatch", "var", "var/lib"):
-            add(place, 0o755, 0)
-        add("var/lib/scopewatch", 0o700, 65532)
-        add("scopewatch", 0o755, 0, binary)
-        add("etc/ssl/certs/ca-certificates.crt", 0o644, 0, ROOTS.resolve())
-    text = (ROOT / "deploy/Dockerfile").read_text()
-    (context / "Dockerfile").write_text(f"FROM scratch AS build\nADD image.tar /image/\n{text[text.index('FROM scratch'):]}")
-    engine.buildah("bud", "--isolation", "chroot", "--format", "docker", "-t", PUBLIC, context)
 
 
 def stand_in(engine, name, program, arguments, data):
@@ -98,7 +77,7 @@ def inside(chosen):
     buildah = Engine(folder)
     try:
         if not chosen.part or {"kube", "compose"} & set(chosen.part):
-            image(buildah, chosen.binary)
+            build(buildah, chosen.binary, PUBLIC)
             for name, (program, arguments, data) in STAND_INS.items():
                 stand_in(buildah, name, program, arguments, data)
         for name, part in PARTS.items():
