@@ -130,6 +130,11 @@ impl Allowance {
         self.resting_until = self.resting_until.max(until);
     }
 
+    /// One that was taken never reached the Hub.
+    pub fn give_back(&mut self) {
+        self.left = (self.left + 1.0).min(f64::from(WHOAMI_BURST));
+    }
+
     /// Takes one, if there is one.
     pub fn take(&mut self, now: Duration) -> bool {
         if now < self.resting_until {
@@ -208,6 +213,8 @@ mod tests {
         assert_eq!((0..40).filter(|_| allowance.take(S(0))).count(), 30);
         assert!(!allowance.take(S(29)));
         assert!(allowance.take(S(31)));
+        allowance.give_back();
+        assert!(allowance.take(S(31)) && !allowance.take(S(31)));
         // Refused, it waits as long as the Hub says, and no shorter pause shortens that.
         let mut allowance = Allowance::default();
         allowance.rest(S(300));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::access::{TokenName, UnknownReason};
-use crate::exchange::{Credential, Exchange, Failure};
+use crate::exchange::{Answer, Credential, Exchange, Failure};
 use crate::hub::answers::{envelope, json, of_status, rate_limit};
 use crate::hub::past::Past;
 use crate::hub::routes;
@@ -34,6 +34,8 @@ pub(super) struct TokenState {
     pub accepted: bool,
     /// When whoami was asked last.
     asked_at: Option<Duration>,
+    /// For how long after that it is not asked again without a schedule.
+    rest: Duration,
     /// A whoami is under way.
     pub asking: bool,
     /// What its declarations are held against; goes on when the secret changes.
@@ -53,11 +55,28 @@ pub(super) struct Known {
 
 /// A failed whoami is not asked again in every round.
 const ASK_AGAIN: Duration = Duration::from_secs(300);
+/// Nor one that an ailing Hub may have counted; but once that is well, nothing should wait for long.
+const ASK_AGAIN_SOON: Duration = Duration::from_secs(60);
+
+/// How long whoami of a token rests after it came to this. What never reached the Hub counts for nothing there.
+fn rest_after(outcome: &Result<Answer, Failure>) -> Duration {
+    match outcome {
+        Err(Failure::Unsent) => Duration::ZERO,
+        Err(_) => ASK_AGAIN_SOON,
+        Ok(answer) if answer.status >= 500 => ASK_AGAIN_SOON,
+        Ok(_) => ASK_AGAIN,
+    }
+}
 
 impl TokenState {
     /// Whether there is a key, and the Hub has not refused it.
     pub fn usable(&self) -> bool {
         matches!(self.key, Some(Ok(_))) && !self.spent
+    }
+
+    /// Whether whoami may be asked again.
+    fn rested(&self, now: Moment) -> bool {
+        self.asked_at.is_none_or(|at| now.mono.saturating_sub(at) >= self.rest)
     }
 }
 
@@ -144,7 +163,7 @@ impl Engine {
             let fresh = self.declared(token, now).is_some();
             let loopback = self.config.hub.loopback;
             let state = self.tokens.entry(token.clone()).or_default();
-            let rested = state.asked_at.is_none_or(|at| now.mono.saturating_sub(at) >= ASK_AGAIN);
+            let rested = state.rested(now);
             let due = due.declared || (!fresh && rested);
             if !due || state.asking || !matches!(state.key, Some(Ok(_))) {
                 continue;
@@ -169,6 +188,10 @@ impl Engine {
     ) {
         let state = self.tokens.entry(token.clone()).or_default();
         state.asking = false;
+        state.rest = rest_after(&exchange.outcome);
+        if state.rest.is_zero() && !self.config.hub.loopback {
+            self.allowance.give_back();
+        }
         self.changed = true;
         let heard = whoami::read(&exchange.outcome);
         if let Heard::Unclear(UnknownReason::RateLimited) = heard {
@@ -198,7 +221,7 @@ impl Engine {
         let begun = self.round.as_ref().map(|round| round.begun.mono);
         let Some(state) = self.tokens.get(token) else { return false };
         let asked = |since: Option<Duration>| state.asked_at.is_some_and(|at| since.is_none_or(|s| at >= s));
-        let rested = state.asked_at.is_none_or(|at| now.mono.saturating_sub(at) >= ASK_AGAIN);
+        let rested = state.rested(now);
         let fit = matches!(state.key, Some(Ok(_))) && !asked(begun);
         if state.asking {
             return true;

@@ -158,7 +158,7 @@ def planted(tally, machine):
     machine.run("sh", "-ec", f"sed -iE -E '/{careless}/d' {path}; systemctl daemon-reload; systemctl start scopewatch")
     wait_until(ready, "the careless service is ready", 30)
     found = open_to(machine.pid())
-    tally.check("systemd, started", "a careless unit", found if len(found) >= 4 else [], planted=True)
+    tally.check("systemd, started", "a careless unit", found if len(found) >= 3 else [], planted=True)
     machine.run("sh", "-ec", "systemctl stop scopewatch; rm /etc/scopewatch/tokens/janitor")
     started = machine.run("systemctl", "start", "scopewatch")
     tally.check("systemd, started", "a token that is not there", [started.stderr] if started.returncode else [], planted=True)

@@ -162,7 +162,7 @@ def part(tally, engine, folder):
                 pod.start()
                 wait_until(pod.ready, "the careless pod is ready", 60)
                 found = confined(int(pod.seen("scopewatch", ".State.Pid")))
-                tally.check("kube", name, found if len(found) >= 4 else [], planted=True)
+                tally.check("kube", name, found if len(found) >= 3 else [], planted=True)
                 reported = weak(http(f"{pod.url}/metrics")[1])
                 tally.check("kube", "careless, as it reports itself", reported if set(reported) <= PROMISED else [], planted=True)
             else:

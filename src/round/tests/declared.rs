@@ -436,6 +436,36 @@ fn whoami_has_a_pace_of_its_own() {
     assert!(asked(&life) - before <= 3, "{}", asked(&life) - before);
 }
 
+/// A daemon that starts before the network, or before the Hub is well, must not wait longer than it has to: who is not known
+/// proves nothing, so that canaries stay open and their checks unknown.
+#[test]
+fn a_whoami_that_never_reached_the_hub_is_asked_again_in_the_next_round() {
+    let away = |fate: Fate, rounds: u32| {
+        let far = watched("").as_ref().clone();
+        let mut far = Config { ..far };
+        (far.hub.loopback, far.hub.endpoint) = (false, "https://hub.example".into());
+        let mut life = life_of(Arc::new(far));
+        let known_after = |life: &mut Life, rounds: u32| {
+            (0..rounds).find(|_| {
+                life.tell(Event::Due(Classes { probe: true, canary: false, declared: false }));
+                let until = life.now + S(15);
+                life.run_until(until, 500);
+                snapshot(life).tokens[1].declared_drift.is_some()
+            })
+        };
+        life.fate = Box::new(move |_, _| fate);
+        assert_eq!(known_after(&mut life, rounds), None);
+        life.fate = Box::new(|_, _| Fate::Fine);
+        known_after(&mut life, 40)
+    };
+    assert_eq!(away(Fate::Unsent, 1), Some(0), "in the next round");
+    // A hundred rounds take more than the burst, and one may be under way when the Hub is back.
+    assert!(away(Fate::Unsent, 100).is_some_and(|rounds| rounds <= 1));
+    for fate in [Fate::LostTimeout, Fate::Error] {
+        assert!(away(fate, 1).is_some_and(|rounds| (1..=5).contains(&rounds)), "{fate:?}: a minute");
+    }
+}
+
 #[test]
 fn what_the_hub_says_of_a_secret_says_nothing_of_the_one_that_took_its_place() {
     let mut life = life_of(watched(""));
