@@ -19,6 +19,7 @@ use crate::moment::{Moment, Timestamp};
 use crate::report::{FindingKey, FindingKind, TokenView};
 use crate::store::{self, Write};
 
+use super::sooner::declares_otherwise;
 use super::tokens::{Known, TokenState};
 use super::{Engine, ignores};
 
@@ -109,9 +110,16 @@ impl Engine {
             past.hear(&token.organization, &pinned(token), &declared, now.wall);
             state.standing = Some(stand(&config, token, &declared));
         }
+        let known = state.declared.as_ref().map(|known| &known.declared);
+        let differs = config.token(token).zip(known).is_some_and(|(configured, known)| {
+            declares_otherwise(&configured.organization, known, &declared)
+        });
         let past = (!past.open.is_empty()).then(|| past.clone());
         let body = Body { declared: declared.clone(), key: Some(self.signer.key_id().to_owned()), past };
         state.declared = Some(Known { declared, fingerprint: fingerprint.clone(), at: now.wall });
+        if differs {
+            self.probe_changed(token, now);
+        }
         let Ok(body) = serde_json::to_string(&body) else { return };
         let token = token.clone();
         self.remember(Write::Declared(store::Declared { token, fingerprint, at: now.wall, body }));

@@ -30,6 +30,7 @@ mod saving;
 mod sentences;
 mod sentinels;
 mod showing;
+mod sooner;
 pub mod sweeps;
 mod tokens;
 
@@ -63,6 +64,7 @@ use predicted::Sighted;
 use rounds::Round;
 use saving::{Op, STORE_PATIENCE, Unsaved};
 use sentinels::Trial;
+use sooner::Sooner;
 use sweeps::Sweep;
 use tokens::TokenState;
 
@@ -152,6 +154,9 @@ pub struct Engine {
     tasked: bool,
     /// Tokens to be probed out of turn, each in a round of its own.
     wanted: Vec<TokenName>,
+    /// Tokens to be probed out of turn because of what was heard, and when that was last done.
+    sooner: BTreeMap<TokenName, Sooner>,
+    hurried: BTreeMap<TokenName, Duration>,
     recovering: bool,
     round: Option<Round>,
     unsaved: Unsaved,
@@ -229,6 +234,8 @@ impl Engine {
             only: Vec::new(),
             tasked: false,
             wanted: Vec::new(),
+            sooner: BTreeMap::new(),
+            hurried: BTreeMap::new(),
             sweeps: BTreeMap::new(),
             left_changed: false,
             left_due: None,
@@ -338,7 +345,7 @@ impl Engine {
         let round = self.round.as_ref().and_then(Round::wake_at);
         // What is due already waits for something that will be an event of its own: waking for it would spin.
         let saved = [self.retry_at, self.left_due, self.behind_until(), self.notices_wake(now)];
-        [canaries, round, self.sweep_wakes()]
+        [canaries, round, self.sweep_wakes(), self.sooner_wakes()]
             .into_iter()
             .chain(saved)
             .flatten()
@@ -361,6 +368,7 @@ impl Engine {
         self.pace.set_share(config.hub.quota_share);
         self.timetable = Timetable::of(&config.schedule);
         self.config = config;
+        self.forget_sooner();
         self.forget_unconfigured(now);
         self.ignore_findings(now);
         self.recall_creations(now);
@@ -372,6 +380,7 @@ impl Engine {
         self.stopping = true;
         self.due = Classes::default();
         self.wanted.clear();
+        self.sooner.clear();
         self.drop_round(now);
     }
 

@@ -56,6 +56,9 @@ impl Engine {
         let before = self.checks.get(&key);
         let state = CheckState::after(before, &key, check.expected, found, patience, now.wall);
         let firing = state.firing;
+        if found.conclusive().is_some() && state.bad_streak > 0 && firing.is_none() {
+            self.probe_again(check, now);
+        }
         if found.conclusive().is_some() {
             self.concluded.insert(key.clone(), now.mono);
         }

@@ -67,13 +67,14 @@ impl Round {
 impl Engine {
     /// Begins the next round, if one is due and none is running.
     pub(super) fn begin_round(&mut self, now: Moment) -> bool {
-        let nothing = self.due.is_empty() && self.wanted.is_empty() && !self.recovering;
+        let nothing =
+            self.due.is_empty() && self.wanted.is_empty() && !self.recovering && !self.sooner_is_due(now);
         if self.round.is_some() || self.stopping || nothing {
             return false;
         }
         self.answered_in_round = false;
         let recovery = self.recovering;
-        let (due, only) = self.next_scope(recovery);
+        let (due, only) = self.next_scope(recovery, now);
         let schedule = &self.config.schedule;
         let class = if due.canary && !due.probe { &schedule.canary } else { &schedule.probe };
         let every = self.timetable.period(class, now.wall);
@@ -105,14 +106,18 @@ impl Engine {
         true
     }
 
-    /// What the next round is about: what a crash left, a token that was asked for, or what is due.
-    fn next_scope(&mut self, recovery: bool) -> (Classes, Vec<TokenName>) {
+    /// What the next round is about: what a crash left, what is due, a token that was asked for, or
+    /// what was heard of one.
+    fn next_scope(&mut self, recovery: bool, now: Moment) -> (Classes, Vec<TokenName>) {
         if recovery {
             return (Classes::default(), Vec::new());
         }
         if self.due.is_empty() && !self.wanted.is_empty() {
             let due = Classes { probe: true, canary: true, declared: false };
             return (due, std::mem::take(&mut self.wanted));
+        }
+        if self.due.is_empty() {
+            return self.take_sooner(now);
         }
         (std::mem::take(&mut self.due), self.only.clone())
     }

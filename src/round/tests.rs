@@ -25,6 +25,7 @@ mod random;
 mod recalls;
 mod sights;
 mod sinks;
+mod sooner;
 mod stories;
 mod sweeps;
 mod verdicts;
