@@ -92,13 +92,16 @@ words! {
         NoSecret = "no_secret",
         /// Not sent: the decision to send was too old when its turn came.
         Stale = "stale",
+        /// Not sent: the Hub limits it, and the time that it named is not over.
+        Held = "held",
     }
 }
 
 impl Failure {
     /// Whether it is certain that the Hub never saw the request.
     pub fn unsent(self) -> bool {
-        matches!(self, Failure::Unsent | Failure::ReadOnly | Failure::NoSecret | Failure::Stale)
+        use Failure::{Held, NoSecret, ReadOnly, Stale, Unsent};
+        matches!(self, Unsent | ReadOnly | NoSecret | Stale | Held)
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::exchange::Answer;
 use crate::hub::answers::{LimitRow, RateLimit, is_action_cap, limit_row, rate_limit};
-use crate::pace::{Allowance, Pace, Told, WHOAMI_BURST};
+use crate::pace::{Allowance, Manner, Pace, Told, WHOAMI_BURST, Wait};
 
 use super::wire;
 
@@ -28,21 +28,29 @@ pub(super) fn limits_by(bytes: &[u8], reader: impl Fn(&Answer) -> RateLimit) {
             let line = line.as_deref().unwrap_or_default();
             assert!(shown.is_none_or(|n| line.contains(&n.to_string())), "{shown:?} of {line:?}");
         }
-        for wait in [limit.reset, limit.retry_after].into_iter().flatten() {
+        for wait in [limit.reset, limit.length, limit.retry_after].into_iter().flatten() {
             assert!(wait <= DAY, "{wait:?}");
         }
         assert_eq!(limit_row(&answer) == LimitRow::Unlimited, answer.status != 429);
         assert!(answer.status == 429 || !is_action_cap(&answer));
         let refused = (answer.status == 429).then_some(limit.retry_after.or(limit.reset));
-        let told = Told { remaining: limit.remaining, reset: limit.reset, quota: limit.quota, refused };
+        let RateLimit { remaining, reset, quota, length, .. } = limit;
+        let told = Told { remaining, reset, quota, length, took: Duration::ZERO, refused };
+        pace.sent("bob", now);
         pace.heard("bob", told, now);
-        if let Err(at) = pace.may("bob", now) {
-            assert!(at > now && at <= now + DAY, "at {now:?}: may at {at:?}");
+        for manner in [Manner::Spread, Manner::AtOnce] {
+            match pace.may("bob", manner, now) {
+                Ok(()) => {}
+                Err(Wait::Until(at)) => {
+                    assert!(at > now && at <= now + DAY, "at {now:?}: may at {at:?}");
+                }
+                Err(Wait::Answer) => panic!("nothing is in the air"),
+            }
+            if refused.is_some_and(|wait| wait.is_some_and(|wait| wait > Duration::ZERO)) {
+                assert!(pace.may("bob", manner, now).is_err(), "a 429 pauses");
+            }
+            assert_eq!(pace.may("alice", manner, now), Ok(()), "another user");
         }
-        if refused.is_some_and(|wait| wait.is_some_and(|wait| wait > Duration::ZERO)) {
-            assert!(pace.may("bob", now).is_err(), "a 429 pauses");
-        }
-        assert_eq!(pace.may("alice", now), Ok(()), "another user");
         assert!(pace.remaining_ratio("bob", now).is_none_or(|left| (0.0..=1.0).contains(&left)));
         if let Some(wait) = refused {
             let wait = wait.unwrap_or_default();

@@ -228,6 +228,7 @@ pub fn of_failure(failure: Failure) -> UnknownReason {
         Failure::Oversized => UnknownReason::Unrecognized,
         Failure::ReadOnly => UnknownReason::ReadOnly,
         Failure::NoSecret => UnknownReason::TokenInvalid,
+        Failure::Held => UnknownReason::RateLimited,
     }
 }
 
@@ -282,6 +283,8 @@ pub struct RateLimit {
     pub reset: Option<Duration>,
     /// Requests per window.
     pub quota: Option<u32>,
+    /// How long a window is; at most a day.
+    pub length: Option<Duration>,
     /// Until a retry makes sense, if the Hub said so in seconds; at most a day.
     pub retry_after: Option<Duration>,
 }
@@ -299,6 +302,7 @@ pub fn rate_limit(answer: &Answer) -> RateLimit {
         remaining: number(&answer.rate_limit, "r"),
         reset: number(&answer.rate_limit, "t").map(seconds),
         quota: number(&answer.rate_limit_policy, "q"),
+        length: number(&answer.rate_limit_policy, "w").map(seconds),
         retry_after: answer.retry_after.as_deref().and_then(|text| text.trim().parse().ok()).map(seconds),
     }
 }
@@ -469,6 +473,7 @@ mod tests {
         let limit = rate_limit(&answer);
         assert_eq!((limit.remaining, limit.quota), (Some(12), Some(500)));
         assert_eq!(limit.reset, Some(Duration::from_secs(55)));
+        assert_eq!(limit.length, Some(Duration::from_secs(300)));
         assert_eq!(limit.retry_after, Some(Duration::from_secs(7)));
         for (said, meant) in [("86399", 86_399), ("86400", 86_400), ("86401", 86_400), ("4294967295", 86_400)]
         {

@@ -81,9 +81,6 @@ impl CheckJob {
     }
 }
 
-/// How long a serving round waits at most for a user's window before the check is given up for this round.
-const WINDOW_PATIENCE: Duration = Duration::from_secs(60);
-
 impl Engine {
     pub(super) fn start_due_checks(&mut self, now: Moment) -> bool {
         let mut moved = false;
@@ -94,6 +91,7 @@ impl Engine {
             self.start_check(at, now);
             moved |= self.round.as_ref().is_some_and(|round| !round.blocked.contains(&at));
         }
+        moved |= self.release_queues(now);
         loop {
             let Some(round) = &mut self.round else { return moved };
             let next = round.waiting.front().copied().filter(|at| {
@@ -107,16 +105,16 @@ impl Engine {
     }
 
     /// Begins one check, or says why not.
-    fn start_check(&mut self, at: usize, now: Moment) {
+    pub(super) fn start_check(&mut self, at: usize, now: Moment) {
         let Some(job) = self.round.as_mut().and_then(|round| round.jobs.get_mut(at)) else { return };
         job.begun.get_or_insert(now);
         let check = job.check.clone();
-        match self.may_start(&check, now) {
-            Ok(()) => {}
-            Err(Start::Not(why, sentence)) => {
-                return self.finish_check(at, Access::Undetermined(why), sentence, now);
-            }
-            Err(Start::Later(when)) => return self.postpone(at, when, now),
+        if let Err((why, sentence)) = self.may_start(&check) {
+            return self.finish_check(at, Access::Undetermined(why), sentence, now);
+        }
+        let user = self.user_of(&Credential::Token(check.token.clone()));
+        if let Err(wait) = self.has_room(&user, now) {
+            return self.queue_check(at, &user, wait, now);
         }
         match (&check.target, &check.method) {
             (Target::Create { kind, group }, Method::Canary) => {
@@ -148,15 +146,16 @@ impl Engine {
         }
     }
 
-    fn may_start(&self, check: &Check, now: Moment) -> Result<(), Start> {
+    /// Whether an answer could mean anything; else why not.
+    fn may_start(&self, check: &Check) -> Result<(), (UnknownReason, String)> {
         let state = self.tokens.get(&check.token);
         if let Some(Err(fault)) = state.and_then(|state| state.key.as_ref()) {
             let place = self.config.token(&check.token).map(|token| token.secret.to_string());
             let sentence = format!("its secret ({}) {fault}", place.unwrap_or_default());
-            return Err(Start::Not(UnknownReason::TokenInvalid, sentence));
+            return Err((UnknownReason::TokenInvalid, sentence));
         }
         if state.is_some_and(|state| state.spent) {
-            return Err(Start::Not(
+            return Err((
                 UnknownReason::TokenInvalid,
                 "the Hub does not accept the token (401); renew it".to_owned(),
             ));
@@ -165,15 +164,14 @@ impl Engine {
         match self.round_control(&key) {
             Some(control) => {
                 if let Err(why) = control.result {
-                    return Err(Start::Not(self.blind(why), control.why.clone()));
+                    return Err((self.blind(why), control.why.clone()));
                 }
             }
             None => {
-                return Err(Start::Not(UnknownReason::NoControl, "there is no control for it".to_owned()));
+                return Err((UnknownReason::NoControl, "there is no control for it".to_owned()));
             }
         }
-        let user = self.user_of(&Credential::Token(check.token.clone()));
-        self.pace.may(&user, now.mono).map_err(Start::Later)
+        Ok(())
     }
 
     /// Why a failed control leaves a check without an answer. A Hub that answered other questions of this round
@@ -184,26 +182,6 @@ impl Engine {
             _ if self.answered_in_round => UnknownReason::NoControl,
             why => why,
         }
-    }
-
-    /// The user's window is used up: later in this round, or not in this round.
-    fn postpone(&mut self, at: usize, when: Duration, now: Moment) {
-        let one_shot = self.mode.one_shot;
-        let Some(round) = &mut self.round else { return };
-        let patience = WINDOW_PATIENCE.min(round.period / 2);
-        if one_shot || when.saturating_sub(now.mono) > patience {
-            let sentence = "the share of the user's rate limit is used up (hub.quota_share); it is asked again in a later round".to_owned();
-            return self.finish_check(at, Access::Undetermined(UnknownReason::RateLimited), sentence, now);
-        }
-        if let Some(job) = round.jobs.get_mut(at) {
-            job.starts_at = when;
-        }
-        let place = round
-            .waiting
-            .iter()
-            .position(|other| round.jobs.get(*other).is_some_and(|job| job.starts_at > when))
-            .unwrap_or(round.waiting.len());
-        round.waiting.insert(place, at);
     }
 
     fn ask_check(&mut self, at: usize, request: Request) {
@@ -352,11 +330,12 @@ impl Engine {
         if job.took.is_zero() {
             job.took = now.mono.saturating_sub(job.begun.map_or(now.mono, |begun| begun.mono));
         }
-        let (permission, took) = (job.check.permission, job.took);
+        let (permission, took, key) = (job.check.permission, job.took, job.check.key());
         self.out.push(Effect::Meter(Meter::Probe { permission, found, took }));
         if let Some(id) = job.canary {
             self.release_canary(id);
         }
+        self.take_turn(key, found);
         self.record_check(at, now);
     }
 }
@@ -367,12 +346,6 @@ pub(super) fn creation_access(heard: &CreateHeard, proved_present: bool) -> Acce
         CreateHeard::Ambiguous(_) if proved_present => Access::Allowed,
         heard => heard.access(),
     }
-}
-
-/// Why a check does not start now.
-enum Start {
-    Not(UnknownReason, String),
-    Later(Duration),
 }
 
 /// An exchange as evidence: no query, no body, no token.

@@ -216,7 +216,7 @@ impl Engine {
     }
 
     /// The user behind an owner that was written down, as far as it is known by now.
-    fn known_user(&self, owner: &str) -> String {
+    pub(super) fn known_user(&self, owner: &str) -> String {
         match owner.strip_prefix("token:") {
             Some(token) => self.user_of(&Credential::Token(TokenName::new(token))),
             None => owner.to_owned(),

@@ -16,6 +16,7 @@ use crate::hub::managed::Lists;
 use crate::hub::shown::quoted;
 use crate::hub::whoami::Declared;
 use crate::moment::Moment;
+use crate::pace::Manner;
 use crate::report::{FindingKey, FindingKind, InventoryView};
 
 use super::declared::token_finding;
@@ -67,7 +68,7 @@ impl Engine {
             return Err(format!("the token '{reader}' that is to read it is unusable; see its own finding"));
         }
         let user = self.user_of(&Credential::Token(reader.clone()));
-        self.pace.may(&user, now.mono).map_err(|_| {
+        self.pace.may(&user, Manner::AtOnce, now.mono).map_err(|_| {
             format!("the share of the rate limit of '{reader}' (hub.quota_share) is used up; it is read again later")
         })
     }

@@ -5,7 +5,7 @@
 //! shown. Canaries live on beside the rounds until their absence is proven. The engine sends and stores nothing
 //! itself and reads no clock: `drive` carries its effects out, a simulation can do the same.
 //!
-//! `rounds`, `tokens`, `controls`, `checks`, `proofs`, `creations`, `sentinels`, `canaries` and `record` each hold
+//! `rounds`, `pacing`, `tokens`, `controls`, `checks`, `proofs`, `creations`, `sentinels`, `canaries` and `record` each hold
 //! one part of the story; the state is here.
 
 mod blind;
@@ -22,6 +22,7 @@ mod history;
 pub mod ignores;
 mod inventory;
 mod notices;
+mod pacing;
 mod predicted;
 mod proofs;
 mod record;
@@ -47,7 +48,7 @@ use crate::hub::canary::{self, Rules, SEND_WITHIN};
 use crate::hub::names::{NONCE_BYTES, Signer};
 use crate::intent::Canary;
 use crate::moment::{Moment, Timestamp};
-use crate::pace::{Allowance, Pace};
+use crate::pace::{Allowance, Caps, Pace};
 use crate::report::{CheckResult, Finding, FindingKey};
 use crate::schedule::{Classes, Timetable};
 use crate::store::{Breaker, Declared, Kept, Past, Pause};
@@ -113,7 +114,14 @@ pub struct Engine {
     outgoing: VecDeque<Outgoing>,
     in_air: usize,
     pace: Pace,
+    /// Whose quota each request in the air is charged to.
+    sent_as: BTreeMap<u64, String>,
+    /// Requests that did not leave, because the Hub would only refuse them; they are to be answered as such.
+    held_back: Vec<(u64, Request)>,
+    caps: Caps,
     allowance: Allowance,
+    /// The round in which each check was asked last.
+    turns: BTreeMap<CheckKey, Timestamp>,
     tokens: BTreeMap<TokenName, TokenState>,
     keys_loaded: bool,
     keys_read_at: Option<Duration>,
@@ -207,6 +215,10 @@ impl Engine {
             outgoing: VecDeque::new(),
             in_air: 0,
             pace: Pace::new(config.hub.quota_share),
+            sent_as: BTreeMap::new(),
+            held_back: Vec::new(),
+            caps: Caps::default(),
+            turns: BTreeMap::new(),
             allowance: Allowance::default(),
             tokens: BTreeMap::new(),
             keys_loaded: false,
@@ -329,6 +341,9 @@ impl Engine {
             Event::Stop => self.stop(now),
         }
         self.advance(now);
+        while self.answer_held(now) {
+            self.advance(now);
+        }
         std::mem::take(&mut self.out)
     }
 
@@ -442,6 +457,10 @@ impl Engine {
         while self.in_air < self.config.hub.max_in_flight.max(1) {
             let Some(Outgoing { flight, request, bound }) = self.outgoing.pop_front() else { break };
             self.assert_sound(flight, &request, bound, now);
+            if !self.count_sent(flight, &request, now) {
+                self.held_back.push((flight, request));
+                continue;
+            }
             self.in_air += 1;
             if let Some(fingerprint) = self.fingerprint(&request.credential) {
                 self.sent_with.insert(flight, fingerprint.to_owned());
@@ -455,6 +474,8 @@ impl Engine {
         self.in_air = self.in_air.saturating_sub(1);
         let sent_with = self.sent_with.remove(&flight);
         let replaced = sent_with.as_deref() != self.fingerprint(&exchange.request.credential);
+        let charged = self.sent_as.remove(&flight);
+        self.pace_answer(exchange, charged, now);
         self.note_answer(exchange, replaced, now);
         match job {
             Job::Whoami(token) => self.hear_whoami(&token, exchange, replaced, now),

@@ -11,12 +11,14 @@ use crate::hub::canary;
 use crate::hub::control::Control;
 use crate::intent::CanaryState;
 use crate::moment::Moment;
+use crate::pace::Manner;
 use crate::plan::plan;
 use crate::planted::{self, Defect};
 use crate::schedule::{Classes, spread};
 
 use super::checks::CheckJob;
 use super::controls::ControlKey;
+use super::pacing::Queue;
 use super::proofs::{Proof, ProofKey};
 use super::{Effect, Engine, Job};
 
@@ -42,6 +44,9 @@ pub(super) struct Round {
     pub phase: Phase,
     pub jobs: Vec<CheckJob>,
     pub waiting: VecDeque<usize>,
+    /// Checks that wait for room in their user's window, by user.
+    pub queues: BTreeMap<String, Queue>,
+    pub manner: Manner,
     pub blocked: Vec<usize>,
     /// Checks whose walk is under way.
     pub active: BTreeSet<usize>,
@@ -57,7 +62,10 @@ pub(super) struct Round {
 impl Round {
     pub(super) fn wake_at(&self) -> Option<Duration> {
         match self.phase {
-            Phase::Checks => self.waiting.front().and_then(|at| self.jobs.get(*at)).map(|job| job.starts_at),
+            Phase::Checks => {
+                let next = self.waiting.front().and_then(|at| self.jobs.get(*at)).map(|job| job.starts_at);
+                next.into_iter().chain(self.queues.values().filter_map(Queue::wakes_at)).min()
+            }
             Phase::CleanUp => Some(self.clean_up_until),
             _ => None,
         }
@@ -82,7 +90,7 @@ impl Engine {
         let awaited = !only.is_empty() || (self.history.last.is_none() && schedule.on_start);
         let whole = self.mode.one_shot || awaited;
         let window = if whole { Duration::ZERO } else { spread(every) };
-        let planned = plan(&self.config, due, &only, window);
+        let planned = self.in_turn(plan(&self.config, due, &only, window));
         let jobs: Vec<CheckJob> =
             planned.into_iter().map(|p| CheckJob::new(p.check, now.mono + p.after)).collect();
         self.round = Some(Round {
@@ -92,6 +100,8 @@ impl Engine {
             awaited: !only.is_empty() && only != self.only,
             phase: Phase::Keys,
             waiting: (0..jobs.len()).collect(),
+            queues: BTreeMap::new(),
+            manner: Engine::manner(whole),
             jobs,
             blocked: Vec::new(),
             active: BTreeSet::new(),
@@ -265,7 +275,7 @@ impl Engine {
             return true;
         }
         let Some(round) = &self.round else { return false };
-        let idle = round.waiting.is_empty() && round.active.is_empty();
+        let idle = round.waiting.is_empty() && round.active.is_empty() && round.queues.is_empty();
         // What holds the blocked ones may pass within the round; if nothing of ours is under way any more, it
         // will not.
         // For a while: one canary that stays ambiguous must not hold up the rounds of everybody.

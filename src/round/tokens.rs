@@ -10,7 +10,6 @@ use crate::hub::past::Past;
 use crate::hub::routes;
 use crate::hub::whoami::{self, Declared, Heard};
 use crate::moment::{Moment, Timestamp};
-use crate::pace::Told;
 use crate::schedule::Classes;
 use crate::secret::SecretFault;
 
@@ -194,9 +193,9 @@ impl Engine {
         }
         self.changed = true;
         let heard = whoami::read(&exchange.outcome);
-        if let Heard::Unclear(UnknownReason::RateLimited) = heard {
+        if let (Heard::Unclear(UnknownReason::RateLimited), Ok(answer)) = (&heard, &exchange.outcome) {
             // Of a token this proves nothing, but whoever is refused once does not go on asking.
-            let wait = exchange.outcome.as_ref().ok().and_then(|answer| rate_limit(answer).retry_after);
+            let wait = rate_limit(answer).retry_after;
             self.allowance.rest(now.mono + wait.unwrap_or(ASK_AGAIN));
         }
         // Of a secret that was replaced meanwhile it says nothing of the one that took its place.
@@ -208,6 +207,7 @@ impl Engine {
             return;
         };
         let news = self.tokens.get(token).is_none_or(|state| state.declared.is_none());
+        self.pace.rename(&format!("token:{token}"), &declared.user);
         self.take_declared(token, *declared, fingerprint, now);
         if news {
             self.look_for_makers(now);
@@ -238,8 +238,11 @@ impl Engine {
     }
 
     /// Takes from any answer what it says beside the point: that the Hub is there, that the token is alive or
-    /// dead (unless its secret was replaced since it was sent), and what is left of its user's window.
+    /// dead (unless its secret was replaced since it was sent).
     pub(super) fn note_answer(&mut self, exchange: &Exchange, replaced: bool, now: Moment) {
+        if exchange.outcome == Err(Failure::Held) {
+            return;
+        }
         let outcome = match &exchange.outcome {
             Ok(answer) => Ok(answer.status),
             Err(failure) => Err(failure.as_str()),
@@ -257,16 +260,6 @@ impl Engine {
         self.hub_reachable = Some(answer.status < 500);
         self.answered_in_round |= of_the_hub(exchange);
         self.hear_date(exchange, now);
-        let limit = rate_limit(answer);
-        let refused = (answer.status == 429 && limit.remaining.unwrap_or(0) == 0)
-            .then_some(limit.retry_after.or(limit.reset));
-        let told = Told { remaining: limit.remaining, reset: limit.reset, quota: limit.quota, refused };
-        let user = self.user_of(&exchange.request.credential);
-        // A refusal of one strictly limited route says nothing of the user's other requests.
-        let of_whoami_alone = refused.is_some() && exchange.request.route == "/api/whoami-v2";
-        if !of_whoami_alone {
-            self.pace.heard(&user, told, now.mono);
-        }
         let Credential::Token(token) = &exchange.request.credential else { return };
         if replaced {
             return;
