@@ -345,6 +345,11 @@ fn known(kept: store::Kept) -> Known {
         .filter_map(|entry| Some((entry.token, (entry.at, serde_json::from_str(&entry.body).ok()?))));
     Known {
         declared: declared.collect(),
+        concluded: kept
+            .checks
+            .iter()
+            .filter_map(|state| Some((state.key.clone(), state.conclusive?.1)))
+            .collect(),
         creations: kept.creations.into_iter().map(|creation| creation.owner).collect(),
         unfinished: kept.canaries.iter().filter(|canary| canary.unfinished()).count(),
     }

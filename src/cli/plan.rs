@@ -3,11 +3,13 @@
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
+use crate::access::CheckKey;
 use crate::app::{self, Fault};
 use crate::config::Config;
 use crate::exchange::Credential;
 use crate::moment::Timestamp;
 use crate::plan::calls::{Step, Times};
+use crate::plan::choice::Lot;
 use crate::plan::quota::{Budget, HUB_CREATIONS_A_DAY, Known, LATENCY, Source, User, WINDOW, budget, called};
 use crate::plan::scopes::{Own, own_tokens};
 
@@ -201,8 +203,21 @@ fn user(user: &User, config: &Config) -> Value {
             "max_creations_per_day": (user.creations.at_most > 0).then_some(user.creations_allowed),
             "hub_cap": HUB_CREATIONS_A_DAY,
             "used_in_24h": user.creations_used,
+            "now": lots(user),
         },
     })
+}
+
+/// What a round that began now would do with each creation of this user, in the order of choice.
+fn lots(user: &User) -> Value {
+    let lot = |(key, lot): &(CheckKey, Lot)| {
+        json!({
+            "token": key.token, "target": key.target,
+            "lot": match lot { Lot::Canary => "called", Lot::Sentinel(_) => "sentinel", Lot::Nothing => "left" },
+            "sentinel": match lot { Lot::Sentinel(sentinel) => Some(sentinel.to_string()), _ => None },
+        })
+    };
+    user.lots.iter().map(lot).collect()
 }
 
 fn own(own: &Own) -> Value {

@@ -5,6 +5,7 @@
 //! own tokens need for it.
 
 pub mod calls;
+pub mod choice;
 pub mod quota;
 pub mod scopes;
 #[cfg(test)]

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::access::{Check, TokenName};
+use crate::access::{Check, CheckKey, TokenName};
 use crate::config::{Config, Schedule};
 use crate::exchange::Credential;
 use crate::hub::whoami::Declared;
@@ -16,6 +16,7 @@ use crate::moment::Timestamp;
 use crate::schedule::{Classes, cron, jobs, next, period, spread};
 
 use super::calls::{Bucket, CallPlan, Part, Scope, Step, Times, calls};
+use super::choice::{Candidate, Lot, choose, stand_in};
 
 /// The Hub's window.
 pub const WINDOW: Duration = Duration::from_secs(300);
@@ -45,6 +46,8 @@ pub enum Source {
 pub struct Known {
     /// The last whoami of tokens.
     pub declared: BTreeMap<TokenName, (Timestamp, Declared)>,
+    /// When checks were last answered conclusively.
+    pub concluded: BTreeMap<CheckKey, Timestamp>,
     /// Who made creation calls in the last 24 hours: a user, or `token:NAME`.
     pub creations: Vec<String>,
     /// Canaries of the journal that are unfinished; a run looks after them first, beside this plan.
@@ -77,6 +80,8 @@ pub struct User {
     pub creations_allowed: u32,
     /// Creation calls of the last 24 hours.
     pub creations_used: u32,
+    /// What becomes of the creations of a round that began now.
+    pub lots: Vec<(CheckKey, Lot)>,
 }
 
 /// Everything that `plan` has to say of a round and its users.
@@ -219,6 +224,7 @@ impl User {
             creations_a_day: 0,
             creations_allowed: 0,
             creations_used: 0,
+            lots: Vec::new(),
         }
     }
 
@@ -257,7 +263,41 @@ fn fill(user: &mut User, config: &Config, round: &CallPlan, ticks: &[Tick], know
         Some(token) => user.tokens.contains(&TokenName::new(token)),
         None => user.name.as_ref() == Some(owner),
     };
-    user.creations_used = u32::try_from(known.creations.iter().filter(own).count()).unwrap_or(u32::MAX);
+    let used = known.creations.iter().filter(own).count();
+    user.creations_used = u32::try_from(used).unwrap_or(u32::MAX);
+    user.lots = lots(user, config, round, known, used);
+}
+
+/// The lots that a round would draw for this user now.
+fn lots(user: &User, config: &Config, round: &CallPlan, known: &Known, used: usize) -> Vec<(CheckKey, Lot)> {
+    let asked: BTreeSet<&CheckKey> = round
+        .steps
+        .iter()
+        .filter(|step| step.bucket() == Bucket::Creation && user.signs(step))
+        .filter_map(|step| step.check.as_ref())
+        .collect();
+    let all = config.tokens.iter().flat_map(|token| token.checks.iter().map(move |check| (token, check)));
+    let mut checks: Vec<(CheckKey, Candidate)> = Vec::new();
+    for (token, check) in all {
+        let key = check.key();
+        let Some(organization) = config.organization(&check.organization).filter(|_| asked.contains(&key))
+        else {
+            continue;
+        };
+        let candidate = Candidate {
+            place: checks.len(),
+            key: key.clone(),
+            last_turn: known.concluded.get(&key).copied(),
+            severity: token.severity,
+            allowed: usize::try_from(organization.max_creations_per_day).unwrap_or(usize::MAX),
+            canary: check.creates(),
+            stand_in: stand_in(check, organization.sentinel.as_ref()),
+        };
+        checks.push((key, candidate));
+    }
+    let drawn = choose(checks.iter().map(|(_, candidate)| candidate.clone()).collect(), used);
+    let named = drawn.into_iter().filter_map(|(place, lot)| Some((checks.get(place)?.0.clone(), lot)));
+    named.collect()
 }
 
 /// How long the calls follow each other, as a rule: parts one after the other, within them as many at a time as
@@ -328,8 +368,49 @@ fn held_back(budget: &Budget, config: &Config) -> Vec<String> {
             ));
         }
         said.extend(creations_held_back(user, config, &who));
+        said.extend(lots_held_back(user, &who));
     }
     said
+}
+
+/// Names that a sentence lists, at most.
+const LISTED: usize = 8;
+
+/// What a round that began now would do with creations for which the day does not suffice.
+fn lots_held_back(user: &User, who: &str) -> Option<String> {
+    let of = |wanted: fn(&Lot) -> bool| -> Vec<String> {
+        let own = user.lots.iter().filter(|(_, lot)| wanted(lot));
+        own.map(|(key, _)| format!("{} {}", key.token, key.target)).collect()
+    };
+    let made = of(|lot| *lot == Lot::Canary);
+    let (tried, left) = (of(|lot| matches!(lot, Lot::Sentinel(_))), of(|lot| *lot == Lot::Nothing));
+    if tried.is_empty() && left.is_empty() {
+        return None;
+    }
+    let list = |names: &[String]| {
+        let shown = names.iter().take(LISTED).cloned().collect::<Vec<_>>().join(", ");
+        let more = names.len().saturating_sub(LISTED);
+        if more > 0 { format!("{shown} and {more} more") } else { shown }
+    };
+    let days = user.lots.len().div_ceil(usize::try_from(user.creations_allowed.max(1)).unwrap_or(1));
+    let mut said = format!(
+        "{who}: of {} creations due in a round {} are called for now, {} of {} a day being used: those that waited longest, of them the most severe first, so that each has its turn within {days} {}",
+        user.lots.len(),
+        made.len(),
+        user.creations_used,
+        user.creations_allowed,
+        if days == 1 { "day" } else { "days" },
+    );
+    if !made.is_empty() {
+        said += &format!(" ({})", list(&made));
+    }
+    if !tried.is_empty() {
+        said += &format!("; tried on the organization's sentinel: {}", list(&tried));
+    }
+    if !left.is_empty() {
+        said += &format!("; left for another day (creation_cap): {}", list(&left));
+    }
+    Some(said)
 }
 
 fn creations_held_back(user: &User, config: &Config, who: &str) -> Option<String> {

@@ -325,3 +325,35 @@ tokens:
     let more: Vec<_> = janitors.map(|own| (own.organization.as_str(), own.more.join(" "))).collect();
     assert_eq!(more, [("acme", String::new()), ("beta", "org:beta: repo.write".to_owned())]);
 }
+
+#[test]
+fn what_becomes_of_creations_for_which_the_day_does_not_suffice_is_said() {
+    let text = "organizations: [{ name: acme, max_creations_per_day: 2, sentinel: acme/known }]
+tokens:
+  - { name: a, organization: acme, severity: info, secret: { env: T }, declared: { user: svc }, expect: [{ permission: repo.create, access: denied }] }
+  - { name: b, organization: acme, secret: { env: T }, declared: { user: svc }, expect: [{ permission: repo.create, access: denied }] }
+  - { name: c, organization: acme, secret: { env: T }, declared: { user: svc }, expect: [{ permission: repo.create, access: denied }] }
+  - { name: d, organization: acme, severity: info, secret: { env: T }, declared: { user: svc }, expect: [{ permission: repo.create, type: dataset, access: denied }] }
+";
+    let config = read(text);
+    let said = whole(&config, &Known::default()).held_back.join("\n");
+    let wanted = "svc: of 4 creations due in a round 2 are called for now, 0 of 2 a day being used: those that waited longest, of them the most severe first, so that each has its turn within 2 days (b model, c model); tried on the organization's sentinel: a model; left for another day (creation_cap): d dataset";
+    assert!(said.contains(wanted), "{said}");
+    // Whoever had a turn comes after those who had none.
+    let mut known = Known { creations: vec!["svc".to_owned()], ..Known::default() };
+    known.concluded = config.tokens[1]
+        .checks
+        .iter()
+        .chain(&config.tokens[2].checks)
+        .map(|check| (check.key(), now()))
+        .collect();
+    let said = whole(&config, &known).held_back.join("\n");
+    assert!(
+        said.contains("1 are called for now, 1 of 2 a day being used") && said.contains("(a model); "),
+        "{said}"
+    );
+    let mut enough = config.clone();
+    enough.organizations[0].max_creations_per_day = 4;
+    let said = whole(&enough, &Known::default()).held_back.join("\n");
+    assert!(!said.contains("called for now"), "{said}");
+}

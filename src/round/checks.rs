@@ -11,9 +11,11 @@ use crate::hub::classify::CreateHeard;
 use crate::hub::probes::{self, Asked, Control};
 use crate::hub::whoami::Declared;
 use crate::moment::Moment;
+use crate::plan::choice::Lot;
 use crate::report::Evidence;
 
 use super::proofs::ProofKey;
+use super::sentinels::Place;
 use super::{Effect, Engine, Job, Meter};
 
 /// Where one check stands.
@@ -116,12 +118,17 @@ impl Engine {
         if let Err(wait) = self.has_room(&user, now) {
             return self.queue_check(at, &user, wait, now);
         }
+        let lot = self.round.as_ref().and_then(|round| round.lots.get(&at)).cloned();
         match (&check.target, &check.method) {
+            (Target::Create { kind, group }, Method::Canary) if lot.is_some() => {
+                let to = (*kind, group.as_deref());
+                self.begin_without_canary(at, &check, lot.unwrap_or(Lot::Nothing), to, now);
+            }
             (Target::Create { kind, group }, Method::Canary) => {
                 self.begin_create(at, &check, *kind, group.as_deref(), now);
             }
             (Target::Create { kind, group }, Method::Sentinel(sentinel)) => {
-                self.begin_trial(at, &check, sentinel, (*kind, group.as_deref()), now);
+                self.begin_trial(at, &check, sentinel, (*kind, group.as_deref()), Place::Own, now);
             }
             _ => self.begin_probe(at, &check, now),
         }

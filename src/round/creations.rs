@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::access::{Access, Check, RepoType, Target, TokenName, UnknownReason};
 use crate::exchange::{Credential, Exchange};
+use crate::hub::answers::rate_limit;
 use crate::hub::canary;
 use crate::hub::classify::{self, CreateHeard, is_object_id};
 use crate::hub::routes;
@@ -179,6 +180,41 @@ impl Engine {
 
     /// What holds for every call that may create, on a sentinel too: the user's lock, pauses and budget.
     pub(super) fn user_must_wait(&self, check: &Check, user: &str, now: Moment) -> Option<String> {
+        if let Some(why) = self.user_is_held(user, now) {
+            return Some(why);
+        }
+        let (used, budget) =
+            (self.creations_of(user, now), self.creations_a_day(&check.organization, user, now));
+        (used >= budget).then(|| {
+            let by_hub = self.learned(user, now).is_some_and(|learned| learned == budget);
+            let whose = if by_hub { "what the Hub let pass" } else { "max_creations_per_day" };
+            format!("its user's creations of 24 hours are used up ({whose}: {budget})")
+        })
+    }
+
+    /// Creation calls that a user may make in 24 hours.
+    pub(super) fn creations_a_day(&self, organization: &str, user: &str, now: Moment) -> usize {
+        let budget = self.config.organization(organization).map_or(0, |o| o.max_creations_per_day);
+        let budget = usize::try_from(budget).unwrap_or(usize::MAX);
+        self.learned(user, now).map_or(budget, |learned| budget.min(learned))
+    }
+
+    /// How many the Hub let pass before its own cap, for a day after it said so.
+    fn learned(&self, user: &str, now: Moment) -> Option<usize> {
+        let (learned, at) = self.pacing.learned.get(user)?;
+        (now.wall.since(*at) < DAY).then_some((*learned).max(1))
+    }
+
+    /// Creation calls of a user in the last 24 hours.
+    pub(super) fn creations_of(&self, user: &str, now: Moment) -> usize {
+        // What a token did before its user was known, its user did; and who is not known may be anybody.
+        let unknown = user.starts_with("token:");
+        let own = self.creations.iter().filter(|(owner, _)| unknown || self.known_user(owner) == user);
+        own.flat_map(|(_, calls)| calls).filter(|at| now.wall.since(**at) < DAY).count()
+    }
+
+    /// The user's lock and pauses.
+    pub(super) fn user_is_held(&self, user: &str, now: Moment) -> Option<String> {
         // While it is not known whose a token is, it may be anybody's: then nothing is created beside it.
         let unknown = |user: &str| user.starts_with("token:");
         let locked = self.creating.contains(user)
@@ -197,12 +233,7 @@ impl Engine {
                 pause.why, pause.until
             ));
         }
-        let budget = self.config.organization(&check.organization).map_or(0, |o| o.max_creations_per_day);
-        let calls = self.creations.iter().filter(|(owner, _)| by_user(owner)).flat_map(|(_, calls)| calls);
-        let used = calls.filter(|at| now.wall.since(**at) < DAY).count();
-        (used >= usize::try_from(budget).unwrap_or(usize::MAX)).then(|| {
-            format!("its user's creations of 24 hours are used up (max_creations_per_day: {budget})")
-        })
+        None
     }
 
     /// A canary of this user that is still open: its creation or its deletion may yet take effect.
@@ -344,7 +375,7 @@ impl Engine {
         }
         let owner = self.canaries.get(&id).and_then(|live| live.lock.clone());
         if let (CreateHeard::Refused(Access::Undetermined(why)), Some(owner)) = (&heard, owner) {
-            self.rest_creations(&owner, *why, now);
+            self.rest_creations(&owner, *why, exchange, now);
         }
         self.take_create(id, heard, now);
     }
@@ -362,9 +393,21 @@ impl Engine {
     }
 
     /// The Hub's own cap, or its lock held by somebody else: this user's creations rest.
-    pub(super) fn rest_creations(&mut self, owner: &str, why: UnknownReason, now: Moment) {
+    pub(super) fn rest_creations(
+        &mut self,
+        owner: &str,
+        why: UnknownReason,
+        exchange: &Exchange,
+        now: Moment,
+    ) {
+        let said = exchange.outcome.as_ref().ok().and_then(|answer| rate_limit(answer).retry_after);
         let rest = match why {
-            UnknownReason::CreationCap => CAP_REST,
+            UnknownReason::CreationCap => {
+                // The call that it refused is among those that are counted.
+                let passed = self.creations_of(owner, now).saturating_sub(1);
+                self.pacing.learned.insert(owner.to_owned(), (passed, now.wall));
+                said.unwrap_or(CAP_REST).max(LOCK_REST)
+            }
             UnknownReason::Conflict => LOCK_REST,
             _ => return,
         };

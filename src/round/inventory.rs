@@ -68,7 +68,7 @@ impl Engine {
             return Err(format!("the token '{reader}' that is to read it is unusable; see its own finding"));
         }
         let user = self.user_of(&Credential::Token(reader.clone()));
-        self.pace.may(&user, Manner::AtOnce, now.mono).map_err(|_| {
+        self.pacing.pace.may(&user, Manner::AtOnce, now.mono).map_err(|_| {
             format!("the share of the rate limit of '{reader}' (hub.quota_share) is used up; it is read again later")
         })
     }

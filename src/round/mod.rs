@@ -11,6 +11,7 @@
 mod blind;
 mod canaries;
 mod checks;
+mod choosing;
 mod clock;
 mod controls;
 mod creations;
@@ -48,7 +49,7 @@ use crate::hub::canary::{self, Rules, SEND_WITHIN};
 use crate::hub::names::{NONCE_BYTES, Signer};
 use crate::intent::Canary;
 use crate::moment::{Moment, Timestamp};
-use crate::pace::{Allowance, Caps, Pace};
+use crate::pace::Allowance;
 use crate::report::{CheckResult, Finding, FindingKey};
 use crate::schedule::{Classes, Timetable};
 use crate::store::{Breaker, Declared, Kept, Past, Pause};
@@ -61,6 +62,7 @@ use controls::{ControlJob, ControlKey};
 use gate::Bound;
 use history::History;
 use inventory::Inventory;
+use pacing::Pacing;
 use predicted::Sighted;
 use rounds::Round;
 use saving::{Op, STORE_PATIENCE, Unsaved};
@@ -113,15 +115,8 @@ pub struct Engine {
     voided: BTreeSet<u64>,
     outgoing: VecDeque<Outgoing>,
     in_air: usize,
-    pace: Pace,
-    /// Whose quota each request in the air is charged to.
-    sent_as: BTreeMap<u64, String>,
-    /// Requests that did not leave, because the Hub would only refuse them; they are to be answered as such.
-    held_back: Vec<(u64, Request)>,
-    caps: Caps,
+    pacing: Pacing,
     allowance: Allowance,
-    /// The round in which each check was asked last.
-    turns: BTreeMap<CheckKey, Timestamp>,
     tokens: BTreeMap<TokenName, TokenState>,
     keys_loaded: bool,
     keys_read_at: Option<Duration>,
@@ -214,11 +209,7 @@ impl Engine {
             voided: BTreeSet::new(),
             outgoing: VecDeque::new(),
             in_air: 0,
-            pace: Pace::new(config.hub.quota_share),
-            sent_as: BTreeMap::new(),
-            held_back: Vec::new(),
-            caps: Caps::default(),
-            turns: BTreeMap::new(),
+            pacing: Pacing::new(config.hub.quota_share),
             allowance: Allowance::default(),
             tokens: BTreeMap::new(),
             keys_loaded: false,
@@ -380,7 +371,7 @@ impl Engine {
     }
 
     fn configure(&mut self, config: Arc<Config>, now: Moment) {
-        self.pace.set_share(config.hub.quota_share);
+        self.pacing.pace.set_share(config.hub.quota_share);
         self.timetable = Timetable::of(&config.schedule);
         self.config = config;
         self.forget_sooner();
@@ -458,7 +449,7 @@ impl Engine {
             let Some(Outgoing { flight, request, bound }) = self.outgoing.pop_front() else { break };
             self.assert_sound(flight, &request, bound, now);
             if !self.count_sent(flight, &request, now) {
-                self.held_back.push((flight, request));
+                self.pacing.held_back.push((flight, request));
                 continue;
             }
             self.in_air += 1;
@@ -474,7 +465,7 @@ impl Engine {
         self.in_air = self.in_air.saturating_sub(1);
         let sent_with = self.sent_with.remove(&flight);
         let replaced = sent_with.as_deref() != self.fingerprint(&exchange.request.credential);
-        let charged = self.sent_as.remove(&flight);
+        let charged = self.pacing.sent_as.remove(&flight);
         self.pace_answer(exchange, charged, now);
         self.note_answer(exchange, replaced, now);
         match job {

@@ -1,14 +1,14 @@
 //! What leaves when: every request is counted for its user, what the Hub would only refuse does not leave, and checks
 //! of a user whose window has no room wait behind one another, never before anybody else's.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::access::{Access, CheckKey, UnknownReason};
-use crate::exchange::{Exchange, Failure, Request};
+use crate::exchange::{Credential, Exchange, Failure, Request};
 use crate::hub::answers::{LimitRow, RateLimit, limit_row, rate_limit};
 use crate::moment::{Moment, Timestamp};
-use crate::pace::{Manner, Told, Wait};
+use crate::pace::{Caps, Manner, Pace, Told, Wait};
 use crate::plan::Planned;
 
 use super::{Engine, Job};
@@ -19,6 +19,34 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const SPREAD: Duration = Duration::from_secs(300);
 const WHOAMI: &str = "/api/whoami-v2";
 const CREATE: &str = "/api/repos/create";
+
+/// What is known of everybody's limits.
+#[derive(Debug)]
+pub(super) struct Pacing {
+    pub pace: Pace,
+    pub caps: Caps,
+    /// Whose quota each request in the air is charged to.
+    pub sent_as: BTreeMap<u64, String>,
+    /// Requests that did not leave, because the Hub would only refuse them; they are to be answered as such.
+    pub held_back: Vec<(u64, Request)>,
+    /// The round in which each check was asked last.
+    pub turns: BTreeMap<CheckKey, Timestamp>,
+    /// How many creations of 24 hours the Hub let pass before its own cap, and when it said so.
+    pub learned: BTreeMap<String, (usize, Timestamp)>,
+}
+
+impl Pacing {
+    pub(super) fn new(share: f64) -> Pacing {
+        Pacing {
+            pace: Pace::new(share),
+            caps: Caps::default(),
+            sent_as: BTreeMap::new(),
+            held_back: Vec::new(),
+            turns: BTreeMap::new(),
+            learned: BTreeMap::new(),
+        }
+    }
+}
 
 /// Checks of one user that wait for room in the user's window, in their order.
 #[derive(Debug, Default)]
@@ -44,20 +72,20 @@ impl Engine {
             Some(Job::Whoami(_) | Job::Control(_) | Job::Proof(_) | Job::Check(_) | Job::Inventory(_))
         );
         let refused = || {
-            let window = self.pace.exhausted(&user, now.mono);
-            window.or_else(|| self.caps.resting(&user, request.route, now.mono))
+            let window = self.pacing.pace.exhausted(&user, now.mono);
+            window.or_else(|| self.pacing.caps.resting(&user, request.route, now.mono))
         };
         if asks && refused().is_some() {
             return false;
         }
-        self.pace.sent(&user, now.mono);
-        self.sent_as.insert(flight, user);
+        self.pacing.pace.sent(&user, now.mono);
+        self.pacing.sent_as.insert(flight, user);
         true
     }
 
     /// Answers what was held back, as not sent. Says whether there was any.
     pub(super) fn answer_held(&mut self, now: Moment) -> bool {
-        let held = std::mem::take(&mut self.held_back);
+        let held = std::mem::take(&mut self.pacing.held_back);
         let any = !held.is_empty();
         for (flight, request) in held {
             let (sent_at, elapsed) = (now.wall, Duration::ZERO);
@@ -74,24 +102,24 @@ impl Engine {
         let Some(user) = user.map(|user| self.known_user(&user)) else { return };
         let answer = match &exchange.outcome {
             Ok(answer) => answer,
-            Err(failure) if failure.unsent() => return self.pace.unsent(&user, now.mono),
-            Err(_) => return self.pace.lost(&user, now.mono),
+            Err(failure) if failure.unsent() => return self.pacing.pace.unsent(&user, now.mono),
+            Err(_) => return self.pacing.pace.lost(&user, now.mono),
         };
         let (row, route) = (limit_row(answer), exchange.request.route);
         let RateLimit { remaining, reset, quota, length, retry_after } = rate_limit(answer);
         match row {
-            LimitRow::Unlimited => self.caps.passed(&user, route),
+            LimitRow::Unlimited => self.pacing.caps.passed(&user, route),
             // Creations rest by the journal, whoami by its own allowance.
             LimitRow::CapByText | LimitRow::CapByWindow if route != CREATE && route != WHOAMI => {
-                self.caps.capped(&user, route, retry_after, now.mono);
+                self.pacing.caps.capped(&user, route, retry_after, now.mono);
             }
             // A refusal of one strictly limited route says nothing of the user's other requests.
-            LimitRow::Window if route == WHOAMI => return self.pace.lost(&user, now.mono),
+            LimitRow::Window if route == WHOAMI => return self.pacing.pace.lost(&user, now.mono),
             _ => {}
         }
         let refused = (row == LimitRow::Window).then_some(retry_after.or(reset));
         let told = Told { remaining, reset, quota, length, took: exchange.elapsed, refused };
-        self.pace.heard(&user, told, now.mono);
+        self.pacing.pace.heard(&user, told, now.mono);
     }
 
     /// Whether a check of this user may leave now: there is room in the user's window, and nobody else's check of the
@@ -101,7 +129,7 @@ impl Engine {
         if round.queues.contains_key(user) {
             return Err(None);
         }
-        self.pace.may(user, round.manner, now.mono).map_err(Some)
+        self.pacing.pace.may(user, round.manner, now.mono).map_err(Some)
     }
 
     /// Puts a check behind those of its user that wait, or gives it up for this round.
@@ -152,7 +180,9 @@ impl Engine {
         let mut moved = false;
         while let Some(at) = queue.checks.front().copied() {
             let (full, may) = match &self.round {
-                Some(round) => (round.active.len() >= room, self.pace.may(user, round.manner, now.mono)),
+                Some(round) => {
+                    (round.active.len() >= room, self.pacing.pace.may(user, round.manner, now.mono))
+                }
                 None => return moved,
             };
             match may {
@@ -184,9 +214,9 @@ impl Engine {
     /// The checks of a round, each user's in order of who had no turn for longest. The moments at which a user's checks
     /// begin stay the same; who begins at which changes only when some of them had no turn in the last round.
     pub(super) fn in_turn(&self, mut planned: Vec<Planned>) -> Vec<Planned> {
-        let mut places: std::collections::BTreeMap<String, Vec<usize>> = std::collections::BTreeMap::new();
+        let mut places: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for (place, one) in planned.iter().enumerate() {
-            let user = self.user_of(&crate::exchange::Credential::Token(one.check.token.clone()));
+            let user = self.user_of(&Credential::Token(one.check.token.clone()));
             places.entry(user).or_default().push(place);
         }
         for places in places.values() {
@@ -209,7 +239,7 @@ impl Engine {
     /// The round in which a check was asked last; before this process, when it was answered conclusively.
     pub(super) fn last_turn(&self, key: &CheckKey) -> Option<Timestamp> {
         let before = || self.checks.get(key).and_then(|state| state.conclusive).map(|(_, at)| at);
-        self.turns.get(key).copied().or_else(before)
+        self.pacing.turns.get(key).copied().or_else(before)
     }
 
     /// A check of this round was asked, and its turn is over, whatever the answer was. One that the Hub's or our own
@@ -218,7 +248,7 @@ impl Engine {
         let kept =
             matches!(found, Access::Undetermined(UnknownReason::RateLimited | UnknownReason::CreationCap));
         if let Some(round) = self.round.as_ref().filter(|_| !kept) {
-            self.turns.insert(key, round.begun.wall);
+            self.pacing.turns.insert(key, round.begun.wall);
         }
     }
 

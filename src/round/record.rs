@@ -407,7 +407,7 @@ impl Engine {
         self.latest.retain(|key, _| configured.contains(key));
         self.mismatched.retain(|key, _| configured.contains(key));
         self.concluded.retain(|key, _| configured.contains(key));
-        self.turns.retain(|key, _| configured.contains(key));
+        self.pacing.turns.retain(|key, _| configured.contains(key));
         let gone: Vec<CheckKey> =
             self.checks.keys().filter(|key| !configured.contains(key)).cloned().collect();
         for key in gone {

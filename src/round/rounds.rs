@@ -12,6 +12,7 @@ use crate::hub::control::Control;
 use crate::intent::CanaryState;
 use crate::moment::Moment;
 use crate::pace::Manner;
+use crate::plan::choice::Lot;
 use crate::plan::plan;
 use crate::planted::{self, Defect};
 use crate::schedule::{Classes, spread};
@@ -47,6 +48,8 @@ pub(super) struct Round {
     /// Checks that wait for room in their user's window, by user.
     pub queues: BTreeMap<String, Queue>,
     pub manner: Manner,
+    /// Canaries for which the day's creations do not suffice, and what takes their place.
+    pub lots: BTreeMap<usize, Lot>,
     pub blocked: Vec<usize>,
     /// Checks whose walk is under way.
     pub active: BTreeSet<usize>,
@@ -102,6 +105,7 @@ impl Engine {
             waiting: (0..jobs.len()).collect(),
             queues: BTreeMap::new(),
             manner: Engine::manner(whole),
+            lots: BTreeMap::new(),
             jobs,
             blocked: Vec::new(),
             active: BTreeSet::new(),
@@ -211,7 +215,7 @@ impl Engine {
         match round.phase {
             Phase::Keys => false,
             Phase::Declared => self.end_declared(now),
-            Phase::Controls => self.end_controls(),
+            Phase::Controls => self.end_controls(now),
             Phase::Checks => self.step_checks(now),
             Phase::CleanUp => self.step_clean_up(now),
         }
@@ -250,7 +254,7 @@ impl Engine {
         true
     }
 
-    fn end_controls(&mut self) -> bool {
+    fn end_controls(&mut self, now: Moment) -> bool {
         let Some(round) = &self.round else { return false };
         if round.controls.iter().any(|key| self.control(key).is_none()) {
             return false;
@@ -261,6 +265,7 @@ impl Engine {
             round.done = done;
             round.phase = Phase::Checks;
         }
+        self.choose_canaries(now);
         true
     }
 

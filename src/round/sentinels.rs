@@ -26,8 +26,24 @@ pub(super) struct Trial {
     group: Option<String>,
     /// Whose creations wait for it.
     user: String,
+    /// Whose calls of the day it is one of.
+    counts_as: String,
     /// When the sentinel was seen; before that it was only asked for.
     seen_at: Option<Moment>,
+}
+
+/// Why a creation is tried on a sentinel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Its check says so.
+    Own,
+    /// The day's creations do not suffice for a canary.
+    OfACanary,
+}
+
+/// Under whose name those are counted that take the place of a canary. No user of the Hub has a colon in the name.
+pub(super) fn in_place_of(user: &str) -> String {
+    format!("sentinel:{user}")
 }
 
 impl Trial {
@@ -45,6 +61,7 @@ impl Engine {
         check: &Check,
         sentinel: &RepoName,
         (kind, group): (RepoType, Option<&str>),
+        place: Place,
         now: Moment,
     ) {
         let (group, user) = match self.may_create(check, group, now) {
@@ -53,7 +70,11 @@ impl Engine {
                 return self.finish_check(at, Access::Undetermined(why), sentence, now);
             }
         };
-        if let Some(why) = self.user_must_wait(check, &user, now) {
+        let (counts_as, wait) = match place {
+            Place::Own => (user.clone(), self.user_must_wait(check, &user, now)),
+            Place::OfACanary => (in_place_of(&user), self.user_is_held(&user, now)),
+        };
+        if let Some(why) = wait {
             return self.block_check(at, why);
         }
         self.creating.insert(user.clone());
@@ -62,7 +83,7 @@ impl Engine {
         let observer = self.observer(&check.organization, &check.token);
         let (check, sentinel) = (check.clone(), sentinel.clone());
         let request = routes::repo_info(kind, &sentinel, observer);
-        self.trials.insert(id, Trial { at, check, sentinel, kind, group, user, seen_at: None });
+        self.trials.insert(id, Trial { at, check, sentinel, kind, group, user, counts_as, seen_at: None });
         self.check_tries(at);
         self.ask(Job::Trial(id), request, None);
     }
@@ -84,7 +105,7 @@ impl Engine {
             return self.end_trial(id, Access::Undetermined(why), sentence, now);
         }
         trial.seen_at = Some(now);
-        let creation = Creation { owner: trial.user.clone(), at: now.wall };
+        let creation = Creation { owner: trial.counts_as.clone(), at: now.wall };
         self.keep_evidence(at, exchange);
         self.count_creation(creation.clone(), now);
         self.store(Op::Trial(id), vec![Write::Creation(creation)]);
@@ -162,7 +183,7 @@ impl Engine {
             }
         };
         if let Access::Undetermined(why) = found {
-            self.rest_creations(&user, why, now);
+            self.rest_creations(&user, why, exchange, now);
         }
         self.end_trial(id, found, sentence, now);
     }

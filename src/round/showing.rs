@@ -75,7 +75,7 @@ impl Engine {
         let mut lowest: BTreeMap<&str, f64> = BTreeMap::new();
         for token in &self.config.tokens {
             let user = self.user_of(&Credential::Token(token.name.clone()));
-            if let Some(ratio) = self.pace.remaining_ratio(&user, now.mono) {
+            if let Some(ratio) = self.pacing.pace.remaining_ratio(&user, now.mono) {
                 let entry = lowest.entry(&token.organization).or_insert(ratio);
                 *entry = entry.min(ratio);
             }

@@ -18,6 +18,7 @@ mod invariants;
 mod inventory;
 mod life;
 mod lives;
+mod pacing;
 mod planned;
 mod predicted;
 mod probes;

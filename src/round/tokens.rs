@@ -207,7 +207,7 @@ impl Engine {
             return;
         };
         let news = self.tokens.get(token).is_none_or(|state| state.declared.is_none());
-        self.pace.rename(&format!("token:{token}"), &declared.user);
+        self.pacing.pace.rename(&format!("token:{token}"), &declared.user);
         self.take_declared(token, *declared, fingerprint, now);
         if news {
             self.look_for_makers(now);

@@ -82,7 +82,68 @@ pub struct Hub {
     pub pages: BTreeMap<String, Answer>,
     /// Tells its time with every answer, by so many milliseconds off.
     pub tells_time: Option<i64>,
+    /// Counts requests and creations as the Hub does.
+    pub counting: Option<Counting>,
     last_id: u64,
+}
+
+/// The Hub's limits: requests by user and window of five minutes, creations by user and day.
+#[derive(Debug)]
+pub struct Counting {
+    pub quota: u32,
+    /// What others use of each window of a user, from its beginning on.
+    pub others: BTreeMap<String, u32>,
+    pub creations_a_day: usize,
+    /// Requests of a user, and the window they were of.
+    pub used: BTreeMap<String, (i64, u32)>,
+    pub creations: BTreeMap<String, Vec<Timestamp>>,
+    /// Requests of users that the window had no room for.
+    pub refused: BTreeMap<String, u32>,
+    /// When the daily cap refused a creation.
+    pub capped: Vec<Timestamp>,
+}
+
+impl Default for Counting {
+    fn default() -> Counting {
+        Counting {
+            quota: 1000,
+            others: BTreeMap::new(),
+            creations_a_day: usize::MAX,
+            used: BTreeMap::new(),
+            creations: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            capped: vec![],
+        }
+    }
+}
+
+impl Counting {
+    const WINDOW: i64 = 300_000;
+
+    /// What the headers say after this request, and the refusal, if it is one.
+    fn count(&mut self, user: &str, creates: bool, now: Timestamp) -> (String, Option<Answer>) {
+        let window = now.millis() / Counting::WINDOW;
+        let used = self.used.entry(user.to_owned()).or_default();
+        *used = if used.0 == window { (window, used.1 + 1) } else { (window, 1) };
+        let all = used.1 + self.others.get(user).copied().unwrap_or(0);
+        let reset = ((window + 1) * Counting::WINDOW - now.millis() + 999) / 1000;
+        let limit = format!("\"api\";r={};t={reset}", self.quota.saturating_sub(all));
+        if all > self.quota {
+            *self.refused.entry(user.to_owned()).or_default() += 1;
+            return (limit, Some(refused(429, "You have exceeded the rate limit")));
+        }
+        let calls = self.creations.entry(user.to_owned()).or_default();
+        calls.retain(|at| now.since(*at) < S(24 * 3600));
+        if creates && calls.len() >= self.creations_a_day {
+            self.capped.push(now);
+            let text = "You have exceeded the rate limit for repository creation (3 per day).";
+            return (limit, Some(refused(429, text)));
+        }
+        if creates {
+            calls.push(now);
+        }
+        (limit, None)
+    }
 }
 
 pub fn said(status: u16, body: &Value) -> Answer {
@@ -191,7 +252,14 @@ impl Hub {
     /// The answer to this request, at this moment; a POST or DELETE takes effect.
     pub fn answer(&mut self, request: &Request, now: Timestamp) -> Answer {
         let date = self.tells_time.map(|off| Timestamp(now.millis() + off));
-        Answer { date, ..self.answer_of(request, now) }
+        let user = self.holder(&request.credential).map_or("anonymous", |holder| holder.user);
+        let Some(counting) = &mut self.counting else {
+            return Answer { date, ..self.answer_of(request, now) };
+        };
+        let (limit, refusal) = counting.count(user, request.route == "/api/repos/create", now);
+        let policy = format!("\"fixed window\";\"api\";q={};w=300", counting.quota);
+        let answer = refusal.unwrap_or_else(|| self.answer_of(request, now));
+        Answer { date, rate_limit: Some(limit), rate_limit_policy: Some(policy), ..answer }
     }
 
     fn answer_of(&mut self, request: &Request, now: Timestamp) -> Answer {

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::access::{Method, TokenName, words};
+use crate::access::{Method, RepoType, TokenName, words};
 use crate::exchange::{Credential, Request};
 use crate::intent::{Canary, CanaryState, DeleteOutcome};
 use crate::report::FindingKind;
@@ -209,7 +209,12 @@ impl Life {
     }
 
     fn is_sentinel(&self, request: &Request) -> bool {
-        let (_, name) = named(request);
+        let (kind, name) = named(request);
+        // The organization's may stand in for canaries of models.
+        let own = self.config.organizations.iter().filter_map(|organization| organization.sentinel.as_ref());
+        if kind == RepoType::Model && own.into_iter().any(|sentinel| sentinel.to_string() == name) {
+            return true;
+        }
         let checks = self.config.tokens.iter().flat_map(|token| &token.checks);
         checks
             .into_iter()
