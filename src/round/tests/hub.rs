@@ -101,6 +101,9 @@ pub struct Counting {
     pub refused: BTreeMap<String, u32>,
     /// When the daily cap refused a creation.
     pub capped: Vec<Timestamp>,
+    /// A route that is capped for a user, whatever the window says, and when it refused.
+    pub capped_route: Option<(&'static str, &'static str)>,
+    pub route_refused: Vec<Timestamp>,
 }
 
 impl Default for Counting {
@@ -113,6 +116,8 @@ impl Default for Counting {
             creations: BTreeMap::new(),
             refused: BTreeMap::new(),
             capped: vec![],
+            capped_route: None,
+            route_refused: vec![],
         }
     }
 }
@@ -121,7 +126,8 @@ impl Counting {
     const WINDOW: i64 = 300_000;
 
     /// What the headers say after this request, and the refusal, if it is one.
-    fn count(&mut self, user: &str, creates: bool, now: Timestamp) -> (String, Option<Answer>) {
+    fn count(&mut self, user: &str, route: &str, now: Timestamp) -> (String, Option<Answer>) {
+        let creates = route == "/api/repos/create";
         let window = now.millis() / Counting::WINDOW;
         let used = self.used.entry(user.to_owned()).or_default();
         *used = if used.0 == window { (window, used.1 + 1) } else { (window, 1) };
@@ -131,6 +137,10 @@ impl Counting {
         if all > self.quota {
             *self.refused.entry(user.to_owned()).or_default() += 1;
             return (limit, Some(refused(429, "You have exceeded the rate limit")));
+        }
+        if self.capped_route.is_some_and(|capped| capped == (user, route)) {
+            self.route_refused.push(now);
+            return (limit, Some(refused(429, "You are doing this too often")));
         }
         let calls = self.creations.entry(user.to_owned()).or_default();
         calls.retain(|at| now.since(*at) < S(24 * 3600));
@@ -256,7 +266,7 @@ impl Hub {
         let Some(counting) = &mut self.counting else {
             return Answer { date, ..self.answer_of(request, now) };
         };
-        let (limit, refusal) = counting.count(user, request.route == "/api/repos/create", now);
+        let (limit, refusal) = counting.count(user, request.route, now);
         let policy = format!("\"fixed window\";\"api\";q={};w=300", counting.quota);
         let answer = refusal.unwrap_or_else(|| self.answer_of(request, now));
         Answer { date, rate_limit: Some(limit), rate_limit_policy: Some(policy), ..answer }

@@ -207,3 +207,27 @@ fn what_no_canary_of_the_day_can_ask_is_tried_on_the_sentinel() {
     assert!(calls <= 5 * 300, "{calls}");
     assert!(life.posts.len() >= 8, "{}", life.posts.len());
 }
+
+#[test]
+fn a_capped_read_rests_for_its_user_and_longer_each_time_while_all_else_goes_on() {
+    let both =
+        "{ permission: repo.read, repo: acme/r0, access: denied }, { permission: job.read, access: allowed }";
+    let tokens = [("a", "bob", "critical", both), ("b", "carl", "critical", both)];
+    let route = "/api/{type}/{namespace}/{repo}/auth-check";
+    let limits = Counting { capped_route: Some(("bob", route)), ..Counting::default() };
+    let mut life = world("quota_share: 0.5", "max_creations_per_day: 5", &tokens, limits);
+    life.start();
+    serve_for(&mut life, 24 * 3600);
+    // After a quarter of an hour, half of one, one, two, four and six hours, each time at the next round.
+    let refused = counting(&life).route_refused.len();
+    assert!((5..=9).contains(&refused), "{:?}", counting(&life).route_refused);
+    let (told, rounds) = (reasons(&life, 0), life.reports.len());
+    let of = |token: &str, permission, reason| told.get(&(token.to_owned(), permission, reason)).copied();
+    assert_eq!(of("a", "repo.read", "rate_limited"), Some(rounds), "{told:?}");
+    assert_eq!(
+        (of("a", "job.read", "none"), of("b", "job.read", "none")),
+        (Some(rounds), Some(rounds)),
+        "{told:?}"
+    );
+    assert_eq!(of("b", "repo.read", "rate_limited"), None);
+}
