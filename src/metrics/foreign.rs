@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use super::state::{StateText, write_fresh};
+use bytes::BytesMut;
+
+use super::state::{Cursor, write_fresh};
 use crate::access::{CheckKey, Expected, Permission, Severity, TokenName};
 use crate::moment::Timestamp;
 use crate::report::{CheckView, OrganizationView, Snapshot, TokenView};
@@ -16,11 +18,17 @@ pub fn labels(bytes: &[u8]) {
     let names: BTreeSet<String> = text.split('\n').take(8).map(|line| line.replace('\u{1}', "\n")).collect();
     let names: Vec<&String> = names.iter().collect();
     let snapshot = snapshot(&names);
-    let mut state = StateText::default();
-    state.write(&snapshot);
-    let mut page = state.as_str().to_owned();
+    let mut page = BytesMut::new();
+    let mut cursor = Cursor::default();
+    // In as many pieces as can be.
+    let mut more = true;
+    while more {
+        let mut piece = BytesMut::new();
+        more = cursor.write(&snapshot, &mut piece, 1);
+        page.extend_from_slice(&piece);
+    }
     write_fresh(&snapshot, Some(snapshot.at), snapshot.at, &mut page);
-    hold_page(&page, &names);
+    hold_page(&String::from_utf8_lossy(&page), &names);
 }
 
 fn hold_page(page: &str, names: &[&String]) {

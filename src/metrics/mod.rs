@@ -6,14 +6,16 @@
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod foreign;
+mod page;
 mod state;
 #[cfg(test)]
 pub(crate) mod tests;
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
 use prometheus::core::Collector;
 use prometheus::{
     GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
@@ -24,7 +26,8 @@ use crate::alert::message::Tidings;
 use crate::alert::outbox::Outcome;
 use crate::moment::Timestamp;
 use crate::report::Snapshot;
-use state::StateText;
+use page::Packer;
+pub use page::{Packed, Page, Pieces};
 
 words! {
     /// What became of a canary, as counted.
@@ -96,14 +99,7 @@ struct Inner {
     evidence_records: IntCounter,
     /// The hash of the last entry; `None` before the record is open.
     evidence_head: Mutex<Option<String>>,
-    cached: Mutex<Cached>,
-}
-
-/// The text of the last rendered snapshot. Of the snapshot itself only its address is kept, and as long as
-/// that is kept no other snapshot can have it.
-struct Cached {
-    of: Weak<Snapshot>,
-    state: StateText,
+    packer: Packer,
 }
 
 /// Takes what a constructor of the prometheus crate gave, and registers it.
@@ -219,7 +215,7 @@ impl Metrics {
             notifications: notifications(r),
             evidence_records: declare(r, IntCounter::new("scopewatch_evidence_records_total", records)),
             evidence_head: Mutex::default(),
-            cached: Mutex::new(Cached { of: Weak::new(), state: StateText::default() }),
+            packer: Packer::default(),
             registry,
         };
         let metrics = Metrics(Arc::new(inner));
@@ -368,30 +364,27 @@ impl Metrics {
         *head = Some(hash.to_owned());
     }
 
-    /// The whole exposition. What a snapshot says is written once and kept until there is another snapshot;
-    /// `now` is what ages are measured against.
-    pub fn render(&self, snapshot: &Arc<Snapshot>, now: Timestamp) -> String {
+    /// The exposition of this moment. The snapshot is taken after the counters were read, so that no round is counted
+    /// whose results are not in it; `now` is what ages are measured against.
+    pub fn page(&self, snapshot: impl FnOnce() -> Arc<Snapshot>, now: Timestamp) -> Page {
         let mut text = String::new();
         if let Err(error) = TextEncoder::new().encode_utf8(&self.0.registry.gather(), &mut text) {
             tracing::error!(%error, "some of the daemon's own metrics cannot be shown");
         }
-        {
-            let mut cached = self.0.cached.lock().unwrap_or_else(PoisonError::into_inner);
-            let this = Arc::downgrade(snapshot);
-            if !cached.of.ptr_eq(&this) {
-                cached.state.write(snapshot);
-                cached.of = this;
-            }
-            text.reserve(cached.state.as_str().len() + 1024);
-            text.push_str(cached.state.as_str());
-        }
+        let observed = Some(self.0.round_finished.load(Ordering::Relaxed)).filter(|at| *at != NEVER);
+        let snapshot = snapshot();
+        let mut fresh = BytesMut::from(Bytes::from(text));
         {
             let head = self.0.evidence_head.lock().unwrap_or_else(PoisonError::into_inner);
-            state::write_head(head.as_deref(), &mut text);
+            state::write_head(head.as_deref(), &mut fresh);
         }
-        let observed = Some(self.0.round_finished.load(Ordering::Relaxed)).filter(|at| *at != NEVER);
-        state::write_fresh(snapshot, observed.map(Timestamp).max(snapshot.last_round), now, &mut text);
-        text
+        state::write_fresh(&snapshot, observed.map(Timestamp).max(snapshot.last_round), now, &mut fresh);
+        Page { fresh: fresh.freeze(), snapshot }
+    }
+
+    /// The same, packed with gzip. The part that a snapshot says is kept until another is asked for.
+    pub fn pack(&self, page: &Page) -> Packed {
+        self.0.packer.pack(page)
     }
 }
 

@@ -1,11 +1,13 @@
 //! What is known of checks, tokens and organizations, as Prometheus text straight from the snapshot.
 //!
 //! A registry would keep a series for each and forget none; written this way, what left the configuration
-//! leaves the exposition with it, and a hundred thousand series cost a few milliseconds.
+//! leaves the exposition with it, and a hundred thousand series cost a few milliseconds. It is written piece by piece
+//! ([`Cursor`]): with ten thousand tokens the whole is larger than all else that the daemon holds.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
+use bytes::{BufMut, BytesMut};
 use sha2::{Digest, Sha256};
 
 use crate::access::{Expected, Verdict};
@@ -13,6 +15,7 @@ use crate::moment::Timestamp;
 use crate::report::{CheckView, OrganizationView, Snapshot, TokenView};
 
 /// A gauge that is written from the snapshot.
+#[derive(Clone, Copy)]
 struct Gauge {
     name: &'static str,
     help: &'static str,
@@ -77,221 +80,237 @@ pub(super) fn cut(value: &str) -> Cow<'_, str> {
     let digest = Sha256::digest(value.as_bytes());
     let mut short: String = value.chars().take(LABEL_LIMIT - 9).collect();
     short.push('~');
-    for byte in digest.iter().take(4) {
-        push(&mut short, format_args!("{byte:02x}"));
-    }
+    short.extend(digest.iter().take(4).map(|byte| format!("{byte:02x}")));
     Cow::Owned(short)
 }
 
-/// Appends; writing to a string cannot fail.
-fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
-    let _ = out.write_fmt(text);
+/// What stands behind a series.
+#[derive(Clone, Copy)]
+enum Sample {
+    Flag(bool),
+    Time(Timestamp),
+    Number(f64),
 }
 
-/// Appends `name="value"` after what is there, with the value cut and escaped.
-fn push_label(out: &mut String, first: bool, name: &str, value: &str) {
-    if !first {
-        out.push(',');
+/// Of what a family has a series each, and its value; `None` where there is none to tell.
+#[derive(Clone, Copy)]
+enum Of {
+    Checks(fn(&CheckView) -> Option<Sample>),
+    /// As checks, with the kind of drift as one more label.
+    Drifts(fn(&CheckView) -> Option<Sample>),
+    Tokens(fn(&TokenView) -> Option<Sample>),
+    /// As tokens, with who answers for them.
+    Owners(fn(&TokenView) -> Option<Sample>),
+    Organizations(fn(&OrganizationView) -> Option<Sample>),
+    Daemon(fn(&Snapshot) -> Option<Sample>),
+}
+
+use Sample::{Flag, Number, Time};
+
+/// Every family of the snapshot, in the order of the exposition.
+static FAMILIES: [(Gauge, Of); 14] = [
+    (CHECK_EXPECTED, Of::Checks(|check| Some(Flag(check.expected == Expected::Allowed)))),
+    (CHECK_ALLOWED, Of::Checks(|check| check.allowed.map(Flag))),
+    (CHECK_UNDETERMINED, Of::Checks(|check| check.undetermined.map(Flag))),
+    (CHECK_CONCLUSIVE, Of::Checks(|check| check.last_conclusive.map(Time))),
+    (PREDICTION_MISMATCH, Of::Checks(|check| check.prediction_mismatch.map(Flag))),
+    (CHECK_DRIFT, Of::Drifts(|check| Some(Flag(check.drift)))),
+    (TOKEN_INFO, Of::Owners(|_| Some(Flag(true)))),
+    (TOKEN_USABLE, Of::Tokens(|token| token.usable.map(Flag))),
+    (TOKEN_DECLARED_DRIFT, Of::Tokens(|token| token.declared_drift.map(Flag))),
+    (TOKEN_EXPIRY, Of::Tokens(|token| token.expires_at.map(Time))),
+    (TOKEN_UNCHECKED, Of::Tokens(|token| token.unchecked_permissions.map(|count| Number(count as f64)))),
+    (QUOTA_REMAINING, Of::Organizations(|organization| organization.quota_remaining.map(Number))),
+    (CANARIES_UNFINISHED, Of::Organizations(|organization| Some(Number(organization.unfinished as f64)))),
+    (HUB_REACHABLE, Of::Daemon(|snapshot| snapshot.hub_reachable.map(Flag))),
+];
+
+/// The text being written, and whether the family's head is in it.
+struct Page<'o> {
+    out: &'o mut BytesMut,
+    gauge: Gauge,
+    headed: bool,
+}
+
+impl Page<'_> {
+    /// Appends one series. The head of its family is only there where it has any.
+    fn series(&mut self, labels: &[(&str, &str)], sample: Option<Sample>) {
+        let Some(sample) = sample else { return };
+        if !self.headed {
+            let Gauge { name, help } = self.gauge;
+            for part in ["# HELP ", name, " ", help, "\n# TYPE ", name, " gauge\n"] {
+                self.out.extend_from_slice(part.as_bytes());
+            }
+            self.headed = true;
+        }
+        self.out.extend_from_slice(self.gauge.name.as_bytes());
+        let mut before = b'{';
+        for (name, value) in labels {
+            self.out.put_u8(before);
+            self.out.extend_from_slice(name.as_bytes());
+            self.out.extend_from_slice(b"=\"");
+            push_value(self.out, value);
+            self.out.put_u8(b'"');
+            before = b',';
+        }
+        self.out.extend_from_slice(if labels.is_empty() { b" " } else { b"} " });
+        push_sample(self.out, sample);
+        self.out.put_u8(b'\n');
     }
-    out.push_str(name);
-    out.push_str("=\"");
+}
+
+/// Appends the value of a label, cut and escaped.
+fn push_value(out: &mut BytesMut, value: &str) {
     let value = cut(value);
-    if value.bytes().any(|b| matches!(b, b'\\' | b'"' | b'\n')) {
-        for c in value.chars() {
-            match c {
-                '\\' => out.push_str("\\\\"),
-                '"' => out.push_str("\\\""),
-                '\n' => out.push_str("\\n"),
-                other => out.push(other),
+    // Without a way out of the loop, so that it goes by many bytes at once.
+    let odd = value.bytes().fold(false, |odd, b| odd | (b == b'\\') | (b == b'"') | (b == b'\n'));
+    if !odd {
+        return out.extend_from_slice(value.as_bytes());
+    }
+    for byte in value.bytes() {
+        match byte {
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            other => out.put_u8(other),
+        }
+    }
+}
+
+fn push_sample(out: &mut BytesMut, sample: Sample) {
+    // Writing to memory cannot fail.
+    let _ = match sample {
+        Flag(value) => return out.put_u8(if value { b'1' } else { b'0' }),
+        // Through integers, as the shortest decimal has it: many times faster than through a float.
+        Time(at) if at.millis() >= 0 => {
+            let (seconds, millis) = (at.millis() / 1000, at.millis() % 1000);
+            match millis {
+                0 => write!(out, "{seconds}"),
+                _ if millis % 100 == 0 => write!(out, "{seconds}.{}", millis / 100),
+                _ if millis % 10 == 0 => write!(out, "{seconds}.{:02}", millis / 10),
+                _ => write!(out, "{seconds}.{millis:03}"),
             }
         }
-    } else {
-        out.push_str(&value);
-    }
-    out.push('"');
+        Time(at) => write!(out, "{}", at.seconds()),
+        Number(number) => write!(out, "{number}"),
+    };
 }
 
-/// Label sets one behind the other in one buffer, because several families share them.
-#[derive(Default)]
-struct LabelSets {
-    text: String,
-    ends: Vec<usize>,
+fn check_labels<'c>(check: &'c CheckView) -> [(&'static str, &'c str); 4] {
+    let key = &check.key;
+    [
+        ("organization", &key.organization),
+        ("token", key.token.as_str()),
+        ("permission", key.permission.as_str()),
+        ("target", &key.target),
+    ]
 }
 
-impl LabelSets {
-    fn clear(&mut self) {
-        self.text.clear();
-        self.ends.clear();
-    }
-
-    fn add(&mut self, labels: &[(&str, &str)]) {
-        for (index, (name, value)) in labels.iter().enumerate() {
-            push_label(&mut self.text, index == 0, name, value);
-        }
-        self.ends.push(self.text.len());
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &str> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, end)| self.text.get(start..*end).unwrap_or_default())
-    }
+/// How far the text of a snapshot is written: the family, and the series of it. Always of one and the same snapshot.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Cursor {
+    family: usize,
+    at: usize,
+    headed: bool,
 }
 
-/// Appends one family. Its head is only there where it has samples.
-fn family<'a>(out: &mut String, gauge: &Gauge, samples: impl Iterator<Item = (&'a str, &'a str, f64)>) {
-    let mut headed = false;
-    for (labels, extra, value) in samples {
-        if !headed {
-            push(out, format_args!("# HELP {0} {1}\n# TYPE {0} gauge\n", gauge.name, gauge.help));
-            headed = true;
+impl Cursor {
+    /// Appends what comes next, until `out` holds `limit` bytes or a little more. Says whether there may be more.
+    pub(super) fn write(&mut self, snapshot: &Snapshot, out: &mut BytesMut, limit: usize) -> bool {
+        while let Some((gauge, of)) = FAMILIES.get(self.family) {
+            let page = Page { out: &mut *out, gauge: *gauge, headed: self.headed };
+            if !self.family(snapshot, page, *of, limit) {
+                return true;
+            }
+            *self = Cursor { family: self.family + 1, ..Cursor::default() };
         }
-        out.push_str(gauge.name);
-        if !labels.is_empty() {
-            out.push('{');
-            out.push_str(labels);
-            out.push_str(extra);
-            out.push('}');
-        }
-        out.push(' ');
-        if value == 0.0 {
-            out.push('0');
-        } else if value == 1.0 {
-            out.push('1');
-        } else {
-            push(out, format_args!("{value}"));
-        }
-        out.push('\n');
-    }
-}
-
-fn flag(value: bool) -> f64 {
-    if value { 1.0 } else { 0.0 }
-}
-
-/// The text of one snapshot, in buffers that are used again for the next.
-#[derive(Default)]
-pub(super) struct StateText {
-    out: String,
-    labels: LabelSets,
-}
-
-impl StateText {
-    /// The text last written.
-    pub(super) fn as_str(&self) -> &str {
-        &self.out
+        false
     }
 
-    /// Writes the snapshot's text in place of the last one.
-    pub(super) fn write(&mut self, snapshot: &Snapshot) {
-        self.out.clear();
-        self.write_checks(&snapshot.checks);
-        self.write_tokens(&snapshot.tokens);
-        self.write_organizations(&snapshot.organizations);
-        let reachable = snapshot.hub_reachable.map(|yes| ("", "", flag(yes)));
-        family(&mut self.out, &HUB_REACHABLE, reachable.into_iter());
+    /// Goes on with a family; says whether it came to its end.
+    fn family(&mut self, snapshot: &Snapshot, mut page: Page<'_>, of: Of, limit: usize) -> bool {
+        match of {
+            Of::Checks(value) => self.each(&snapshot.checks, &mut page, limit, |page, check| {
+                page.series(&check_labels(check), value(check));
+            }),
+            Of::Drifts(value) => self.each(&snapshot.checks, &mut page, limit, |page, check| {
+                let kind = match check.expected {
+                    Expected::Denied => Verdict::UnexpectedGrant,
+                    Expected::Allowed => Verdict::UnexpectedDenial,
+                };
+                let [organization, token, permission, target] = check_labels(check);
+                page.series(
+                    &[organization, token, permission, target, ("kind", kind.as_str())],
+                    value(check),
+                );
+            }),
+            Of::Tokens(value) => self.each(&snapshot.tokens, &mut page, limit, |page, token| {
+                let labels = [("organization", &*token.organization), ("token", token.token.as_str())];
+                page.series(&labels, value(token));
+            }),
+            Of::Owners(value) => self.each(&snapshot.tokens, &mut page, limit, |page, token| {
+                let labels = [
+                    ("organization", &*token.organization),
+                    ("token", token.token.as_str()),
+                    ("token_owner", &token.owner),
+                    ("severity", token.severity.as_str()),
+                ];
+                page.series(&labels, value(token));
+            }),
+            Of::Organizations(value) => {
+                self.each(&snapshot.organizations, &mut page, limit, |page, organization| {
+                    page.series(&[("organization", &organization.name)], value(organization));
+                })
+            }
+            Of::Daemon(value) => {
+                page.series(&[], value(snapshot));
+                true
+            }
+        }
     }
 
-    fn write_checks(&mut self, checks: &[CheckView]) {
-        self.labels.clear();
-        for check in checks {
-            self.labels.add(&[
-                ("organization", &check.key.organization),
-                ("token", check.key.token.as_str()),
-                ("permission", check.key.permission.as_str()),
-                ("target", &check.key.target),
-            ]);
+    fn each<T>(
+        &mut self,
+        all: &[T],
+        page: &mut Page<'_>,
+        limit: usize,
+        write: impl Fn(&mut Page<'_>, &T),
+    ) -> bool {
+        for one in all.get(self.at..).unwrap_or_default() {
+            if page.out.len() >= limit {
+                self.headed = page.headed;
+                return false;
+            }
+            write(page, one);
+            self.at += 1;
         }
-        let (out, labels) = (&mut self.out, &self.labels);
-        let mut each = |gauge: &Gauge, value: fn(&CheckView) -> Option<f64>| {
-            let samples = labels.iter().zip(checks);
-            family(out, gauge, samples.filter_map(|(labels, check)| Some((labels, "", value(check)?))));
-        };
-        each(&CHECK_EXPECTED, |check| Some(flag(check.expected == Expected::Allowed)));
-        each(&CHECK_ALLOWED, |check| check.allowed.map(flag));
-        each(&CHECK_UNDETERMINED, |check| check.undetermined.map(flag));
-        each(&CHECK_CONCLUSIVE, |check| check.last_conclusive.map(Timestamp::seconds));
-        each(&PREDICTION_MISMATCH, |check| check.prediction_mismatch.map(flag));
-        let (grant, denial) = (kind_label(Verdict::UnexpectedGrant), kind_label(Verdict::UnexpectedDenial));
-        let drifts = labels.iter().zip(checks).map(|(labels, check)| {
-            let kind = if check.expected == Expected::Denied { &grant } else { &denial };
-            (labels, kind.as_str(), flag(check.drift))
-        });
-        family(out, &CHECK_DRIFT, drifts);
+        true
     }
-
-    fn write_tokens(&mut self, tokens: &[TokenView]) {
-        self.labels.clear();
-        for token in tokens {
-            self.labels.add(&[
-                ("organization", &token.organization),
-                ("token", token.token.as_str()),
-                ("token_owner", &token.owner),
-                ("severity", token.severity.as_str()),
-            ]);
-        }
-        family(&mut self.out, &TOKEN_INFO, self.labels.iter().map(|labels| (labels, "", 1.0)));
-        self.labels.clear();
-        for token in tokens {
-            self.labels.add(&[("organization", &token.organization), ("token", token.token.as_str())]);
-        }
-        let (out, labels) = (&mut self.out, &self.labels);
-        let mut each = |gauge: &Gauge, value: fn(&TokenView) -> Option<f64>| {
-            let samples = labels.iter().zip(tokens);
-            family(out, gauge, samples.filter_map(|(labels, token)| Some((labels, "", value(token)?))));
-        };
-        each(&TOKEN_USABLE, |token| token.usable.map(flag));
-        each(&TOKEN_DECLARED_DRIFT, |token| token.declared_drift.map(flag));
-        each(&TOKEN_EXPIRY, |token| token.expires_at.map(Timestamp::seconds));
-        each(&TOKEN_UNCHECKED, |token| token.unchecked_permissions.map(|count| count as f64));
-    }
-
-    fn write_organizations(&mut self, organizations: &[OrganizationView]) {
-        self.labels.clear();
-        for organization in organizations {
-            self.labels.add(&[("organization", &organization.name)]);
-        }
-        let (out, labels) = (&mut self.out, &self.labels);
-        let mut each = |gauge: &Gauge, value: fn(&OrganizationView) -> Option<f64>| {
-            let samples = labels.iter().zip(organizations);
-            family(out, gauge, samples.filter_map(|(labels, each)| Some((labels, "", value(each)?))));
-        };
-        each(&QUOTA_REMAINING, |organization| organization.quota_remaining);
-        each(&CANARIES_UNFINISHED, |organization| Some(organization.unfinished as f64));
-    }
-}
-
-/// The label by which a drift tells a leak from an outage.
-fn kind_label(kind: Verdict) -> String {
-    format!(",kind=\"{kind}\"")
 }
 
 /// Appends the head of the record. Only the present one is there: whoever wants the earlier ones has them.
-pub(super) fn write_head(hash: Option<&str>, out: &mut String) {
-    let mut labels = LabelSets::default();
+pub(super) fn write_head(hash: Option<&str>, out: &mut BytesMut) {
+    let mut page = Page { out, gauge: EVIDENCE_HEAD, headed: false };
     if let Some(hash) = hash {
-        labels.add(&[("head", hash)]);
+        page.series(&[("head", hash)], Some(Flag(true)));
     }
-    family(out, &EVIDENCE_HEAD, labels.iter().map(|labels| (labels, "", 1.0)));
 }
 
 /// Appends what changes without a new snapshot: ages, and the end of the last round.
-pub(super) fn write_fresh(snapshot: &Snapshot, round: Option<Timestamp>, now: Timestamp, out: &mut String) {
-    let mut labels = LabelSets::default();
+pub(super) fn write_fresh(snapshot: &Snapshot, round: Option<Timestamp>, now: Timestamp, out: &mut BytesMut) {
+    let age = |since: Option<Timestamp>| Some(Number(since.map_or(0.0, |at| now.since(at).as_secs_f64())));
+    let mut page = Page { out: &mut *out, gauge: CANARY_OLDEST_AGE, headed: false };
     for organization in &snapshot.organizations {
-        labels.add(&[("organization", &organization.name)]);
+        page.series(&[("organization", &organization.name)], age(organization.oldest_unfinished));
     }
-    let ages = labels.iter().zip(&snapshot.organizations).map(|(labels, organization)| {
-        let age = organization.oldest_unfinished.map_or(0.0, |planned| now.since(planned).as_secs_f64());
-        (labels, "", age)
-    });
-    family(out, &CANARY_OLDEST_AGE, ages);
-    let mut sinks = LabelSets::default();
+    let mut page = Page { out: &mut *out, gauge: NOTIFICATIONS_PENDING, headed: false };
     for sink in &snapshot.sinks {
-        sinks.add(&[("sink", &sink.name)]);
+        page.series(&[("sink", &sink.name)], Some(Number(sink.pending as f64)));
     }
-    let each = || sinks.iter().zip(&snapshot.sinks);
-    family(out, &NOTIFICATIONS_PENDING, each().map(|(labels, sink)| (labels, "", sink.pending as f64)));
-    let age = |oldest: Option<Timestamp>| oldest.map_or(0.0, |at| now.since(at).as_secs_f64());
-    family(out, &NOTIFICATION_OLDEST_AGE, each().map(|(labels, sink)| (labels, "", age(sink.oldest))));
-    family(out, &ROUND_COMPLETED, round.map(|at| ("", "", at.seconds())).into_iter());
+    let mut page = Page { out: &mut *out, gauge: NOTIFICATION_OLDEST_AGE, headed: false };
+    for sink in &snapshot.sinks {
+        page.series(&[("sink", &sink.name)], age(sink.oldest));
+    }
+    let mut page = Page { out, gauge: ROUND_COMPLETED, headed: false };
+    page.series(&[], round.map(Time));
 }

@@ -85,7 +85,23 @@ fn busy() -> Metrics {
 }
 
 fn rendered(metrics: &Metrics, snapshot: Snapshot) -> String {
-    metrics.render(&Arc::new(snapshot), NOW)
+    metrics.page(|| Arc::new(snapshot), NOW).whole()
+}
+
+/// A snapshot with so many checks, ten a token.
+pub(crate) fn many(checks: usize) -> Snapshot {
+    let name = |number: usize| format!("token-{number:05}");
+    Snapshot {
+        checks: (0..checks)
+            .map(|number| {
+                let mut view = check(&name(number / 10));
+                view.key.target = format!("acme/some-model-{}", number % 10);
+                view
+            })
+            .collect(),
+        tokens: (0..checks.div_ceil(10)).map(|number| token(&name(number))).collect(),
+        ..full()
+    }
 }
 
 /// An exposition in which every metric is there.
@@ -348,27 +364,49 @@ fn label_values_are_escaped_and_cut_and_stay_different() {
 }
 
 #[test]
-fn removed_tokens_leave_and_only_a_new_snapshot_is_rendered_again() {
+fn removed_tokens_leave_and_ages_go_on() {
     let metrics = busy();
-    let first = Arc::new(Snapshot {
+    let first = Snapshot {
         checks: vec![check("ci"), check("old")],
         tokens: vec![token("ci"), token("old")],
         ..full()
-    });
-    let text = metrics.render(&first, NOW);
-    assert!(text.contains("token=\"old\""));
-    let address = || metrics.0.cached.lock().expect("whole").state.as_str().as_ptr();
-    let before = address();
-    let later = metrics.render(&first, NOW + Duration::from_secs(10));
+    };
+    let first = Arc::new(first);
+    assert!(metrics.page(|| first.clone(), NOW).whole().contains("token=\"old\""));
+    let later = metrics.page(|| first.clone(), NOW + Duration::from_secs(10)).whole();
     assert!(later.contains("scopewatch_canary_oldest_unfinished_age_seconds{organization=\"acme\"} 100\n"));
-    assert_eq!(address(), before);
-
-    let second = Arc::new(full());
-    drop(first);
-    let text = metrics.render(&second, NOW);
+    let text = rendered(&metrics, full());
     assert!(!text.contains("token=\"old\""));
     assert!(text.contains("token=\"ci\""));
-    assert_eq!(address(), before, "the buffer is used again");
+}
+
+#[test]
+fn a_round_that_is_counted_has_its_results_in_the_same_page() {
+    let metrics = busy();
+    let page = metrics.page(
+        || {
+            // Between the counters and the snapshot: counted in the next page, shown in this one.
+            metrics.count_skipped_round();
+            Arc::new(full())
+        },
+        NOW,
+    );
+    assert!(page.whole().contains("scopewatch_rounds_skipped_total 0\n"));
+}
+
+#[test]
+fn moments_are_written_as_the_shortest_decimal_of_their_seconds() {
+    for millis in
+        [0, 1, 10, 100, 999, 1000, 1_799_999_999_500, 1_799_999_999_050, 1_799_999_999_007, -1, -1500]
+    {
+        let mut snapshot = full();
+        snapshot.checks[0].last_conclusive = Some(Timestamp(millis));
+        let text = rendered(&busy(), snapshot);
+        let line =
+            text.lines().find(|l| l.starts_with("scopewatch_check_last_conclusive_timestamp_seconds{"));
+        let value = line.and_then(|line| line.rsplit_once(' ')).expect("it is there").1;
+        assert_eq!(value, format!("{}", Timestamp(millis).seconds()), "{millis}");
+    }
 }
 
 #[test]

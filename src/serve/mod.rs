@@ -11,6 +11,7 @@ mod page;
 mod passwords;
 mod ready;
 mod routes;
+mod scrape;
 mod seats;
 #[cfg(test)]
 mod tests;

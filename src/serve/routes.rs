@@ -15,8 +15,10 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::door::{Gate, Peer, is_health};
 use super::passwords::Word;
+use super::scrape::{Scrape, takes_gzip};
 use super::views::{Exposition, Views};
 use super::{Access, Command, Served, page};
+use crate::metrics::{Packed, Page};
 use crate::moment::Timestamp;
 use crate::report::Snapshot;
 
@@ -24,7 +26,8 @@ use crate::report::Snapshot;
 struct Site {
     served: Served,
     views: Views,
-    exposition: Exposition,
+    exposition: Exposition<Page>,
+    packed: Exposition<Packed>,
     /// Held by whoever writes a page.
     pages: Arc<Semaphore>,
     /// Whether the listener can be reached from this machine only.
@@ -60,9 +63,9 @@ const TOO_MANY: &str = "Too many passwords are being looked at; try again.";
 
 /// The whole site. `loopback`: whether only this machine can reach the listener.
 pub(super) fn router(served: Served, loopback: bool) -> Router {
-    let (views, exposition) = (Views::default(), Exposition::default());
+    let (views, exposition, packed) = (Views::default(), Exposition::default(), Exposition::default());
     let pages = Arc::new(Semaphore::new(1));
-    let site = Arc::new(Site { served, views, exposition, pages, loopback });
+    let site = Arc::new(Site { served, views, exposition, packed, pages, loopback });
     Router::new()
         .route("/metrics", get(metrics))
         .route("/-/healthy", get(healthy))
@@ -196,19 +199,20 @@ fn origin_is_ours(headers: &HeaderMap) -> bool {
     origin.split_once("://").is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host))
 }
 
-async fn metrics(State(site): State<Arc<Site>>) -> Response {
+async fn metrics(State(site): State<Arc<Site>>, request: Request) -> Response {
     let its = Arc::clone(&site);
-    let write = move || {
-        let render = |snapshot| its.served.metrics.render(snapshot, (its.served.now)());
-        let snapshot = its.served.snapshot.load_full();
-        let text = render(&snapshot);
-        // The counters were read after the snapshot was taken: a round that ended in between must not be counted
-        // beside the results of the one before.
-        let newer = its.served.snapshot.load_full();
-        if Arc::ptr_eq(&snapshot, &newer) { text } else { render(&newer) }
+    let page = move || {
+        let served = &its.served;
+        served.metrics.page(|| served.snapshot.load_full(), (served.now)())
     };
-    match site.exposition.text(write).await {
-        Some(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+    let its = Arc::clone(&site);
+    let body = if takes_gzip(request.headers()) {
+        site.packed.of(move || its.served.metrics.pack(&page())).await.map(Scrape::packed)
+    } else {
+        site.exposition.of(page).await.map(Scrape::text)
+    };
+    match body {
+        Some(body) => body.into_response(),
         None => {
             sentence(StatusCode::INTERNAL_SERVER_ERROR, "The metrics could not be written; the log says why.")
         }

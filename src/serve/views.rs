@@ -13,29 +13,36 @@ use crate::report::{Finding, Report, Snapshot};
 
 /// The exposition of the metrics, written by one for all who wait for it. Nobody is given one that was begun before
 /// he asked, so that what he did before asking is in it.
-#[derive(Default)]
-pub(super) struct Exposition {
+pub(super) struct Exposition<T> {
     asked: AtomicU64,
-    last: Arc<tokio::sync::Mutex<(u64, Bytes)>>,
+    last: Arc<tokio::sync::Mutex<(u64, Option<T>)>>,
 }
 
-impl Exposition {
-    /// The text that `write` gives, which may take its time; `None` if it broke.
-    pub(super) async fn text<W>(&self, write: W) -> Option<Bytes>
+impl<T> Default for Exposition<T> {
+    fn default() -> Exposition<T> {
+        Exposition { asked: AtomicU64::new(0), last: Arc::default() }
+    }
+}
+
+impl<T: Clone + Send + 'static> Exposition<T> {
+    /// What `write` gives, which may take its time; `None` if it broke.
+    pub(super) async fn of<W>(&self, write: W) -> Option<T>
     where
-        W: FnOnce() -> String + Send + 'static,
+        W: FnOnce() -> T + Send + 'static,
     {
         let mine = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
         let mut last = Arc::clone(&self.last).lock_owned().await;
         if last.0 >= mine {
-            return Some(last.1.clone());
+            return last.1.clone();
         }
         let all_before = self.asked.load(Ordering::SeqCst);
         // Not on the threads that probe and that answer for health: with many tokens it is megabytes. The turn goes with
         // it, or those who ask and leave at once would have any number written at the same time.
         let written = tokio::task::spawn_blocking(move || {
-            *last = (all_before, Bytes::from(write()));
-            last.1.clone()
+            let written = write();
+            // Kept for those who are waiting; who comes later is given another.
+            *last = (all_before, Some(written.clone()));
+            written
         });
         written.await.ok()
     }
@@ -177,10 +184,10 @@ mod tests {
 
     #[tokio::test]
     async fn who_asks_and_leaves_keeps_his_turn_until_it_is_written() {
-        let exposition = Exposition::default();
+        let exposition: Exposition<String> = Exposition::default();
         let (begun, begin) = tokio::sync::oneshot::channel();
         let (go_on, wait) = std::sync::mpsc::channel::<()>();
-        let leaves = exposition.text(move || {
+        let leaves = exposition.of(move || {
             // Whoever is told may be gone, and the other one too.
             let _ = begun.send(());
             let _ = wait.recv();
@@ -192,8 +199,8 @@ mod tests {
         }
         assert!(exposition.last.try_lock().is_err(), "nobody else may begin while it is being written");
         go_on.send(()).expect("the first waits");
-        let second = exposition.text(|| "the second".to_owned()).await;
-        assert_eq!(second.as_deref(), Some(&b"the second"[..]));
+        let second = exposition.of(|| "the second".to_owned()).await;
+        assert_eq!(second.as_deref(), Some("the second"));
     }
 
     #[tokio::test]
@@ -207,7 +214,7 @@ mod tests {
             move || (written.fetch_add(1, Ordering::SeqCst) + 1).to_string()
         };
         let number = count(&written);
-        let first = exposition.text(move || {
+        let first = exposition.of(move || {
             // Whoever is told may be gone, and the other one too.
             let _ = begun.send(());
             let _ = wait.recv();
@@ -217,9 +224,9 @@ mod tests {
             begin.await.expect("the first writes");
             let all = async {
                 tokio::join!(
-                    exposition.text(count(&written)),
-                    exposition.text(count(&written)),
-                    exposition.text(count(&written))
+                    exposition.of(count(&written)),
+                    exposition.of(count(&written)),
+                    exposition.of(count(&written))
                 )
             };
             tokio::pin!(all);
@@ -232,18 +239,15 @@ mod tests {
             all.await
         };
         let (first, (second, third, fourth)) = tokio::join!(first, others);
-        assert_eq!(first.as_deref(), Some(&b"1"[..]));
-        assert_eq!(
-            [second, third, fourth].map(|text| text.expect("written")),
-            [b"2"; 3].map(|text| Bytes::from(&text[..]))
-        );
-        assert_eq!(exposition.text(count(&written)).await.as_deref(), Some(&b"3"[..]));
+        assert_eq!(first.as_deref(), Some("1"));
+        assert_eq!([second, third, fourth].map(|text| text.expect("written")), ["2"; 3].map(str::to_owned));
+        assert_eq!(exposition.of(count(&written)).await.as_deref(), Some("3"));
     }
 
     #[tokio::test]
     async fn a_broken_writer_does_not_break_the_next() {
-        let exposition = Exposition::default();
-        assert_eq!(exposition.text(|| panic!("broken")).await, None);
-        assert_eq!(exposition.text(|| "x".to_owned()).await.as_deref(), Some(&b"x"[..]));
+        let exposition: Exposition<&str> = Exposition::default();
+        assert_eq!(exposition.of(|| panic!("broken")).await, None);
+        assert_eq!(exposition.of(|| "x").await, Some("x"));
     }
 }

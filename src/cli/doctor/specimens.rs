@@ -30,7 +30,7 @@ pub(super) fn all(
     metrics.set_organizations(&config.organizations.iter().map(|o| o.name.as_str()).collect::<Vec<_>>());
     let mut places = vec![
         ("the config as it is loaded", format!("{config:?} {config:#?}")),
-        ("the metrics", metrics.render(&snapshot, now)),
+        ("the metrics", metrics.page(|| snapshot.clone(), now).whole()),
         ("page and API", crate::serve::whole(&snapshot, now)),
         ("alerts", alerts(echo, now)),
     ];

@@ -498,7 +498,7 @@ fn every_route_and_what_it_takes() {
         ("Form(", 0),
         ("Bytes", 1), // a body that goes out
         ("into_body", 0),
-        ("headers()", 2), // to the guard alone
+        ("headers()", 3), // to the guard, and to what says how metrics may be packed
         (".nest", 0),
         (".merge", 0),
         ("_service(", 0),

@@ -166,7 +166,10 @@ async fn metrics_and_health_answer_with_what_scrapers_and_kubelets_expect() {
     }
     let head = site.ask("HEAD", "/metrics").await;
     assert_eq!((head.status, head.body.as_str()), (200, ""));
-    assert!(head.header("content-length").parse::<usize>().expect("a length") > 1000);
+    assert_eq!((heard.header("vary"), heard.header("content-encoding")), ("accept-encoding", ""));
+    let packed = site.ask_with("HEAD", "/metrics", "Host: 127.0.0.1\r\nAccept-Encoding: gzip\r\n").await;
+    assert_eq!((packed.header("vary"), packed.header("content-encoding")), ("accept-encoding", "gzip"));
+    assert!(packed.header("content-length").parse::<usize>().expect("a length") > 1000);
     site.end().await;
 }
 
