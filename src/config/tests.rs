@@ -244,6 +244,24 @@ fn a_text_cut_at_any_byte_is_read_or_refused() {
     assert!(read_whole > 0);
 }
 
+/// Values, and not how deep each of them lies: this is a configuration with a hundred thousand of them.
+#[test]
+fn a_value_counts_once_however_deep_it_lies() {
+    let one = "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[x]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]";
+    let text = format!("unheard: [{}]\n", vec![one; 5_000].join(", "));
+    let said = said(&text);
+    assert!(!said.contains("more than 2000000 values"), "{said}");
+}
+
+/// An anchor keeps a copy of all that it names.
+#[test]
+fn anchors_within_anchors_are_counted() {
+    let open: String = (0..40).map(|n| format!("&a{n} [")).collect();
+    let text = format!("unheard: {open}{}{}\n", "x, ".repeat(80_000), "]".repeat(40));
+    let said = said(&text);
+    assert!(said.contains("more than 2000000 values"), "{said}");
+}
+
 #[test]
 fn bombs_are_defused() {
     let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();

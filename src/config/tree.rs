@@ -139,6 +139,8 @@ impl Builder<'_> {
                     self.log.mistake(at, "this alias repeats the value that it stands in".to_owned(), help);
                     return None;
                 };
+                // It copies a whole tree, so the weight is counted, not the event: this is what defuses bombs.
+                self.nodes += copy.weight();
                 self.place(copy, 0)
             }
             Event::DocumentStart(..) if self.root.is_some() => {
@@ -180,8 +182,11 @@ impl Builder<'_> {
     }
 
     fn place(&mut self, node: Node, anchor: usize) -> Option<()> {
-        // An alias copies a whole tree, so the weight is counted, not the event: this is what defuses bombs.
-        self.nodes += node.weight();
+        // What it is made of was counted when it came.
+        self.nodes += 1;
+        if anchor != 0 {
+            self.nodes += node.weight();
+        }
         if self.nodes > NODE_LIMIT {
             let help = "no real configuration is that large; aliases that repeat aliases grow fast";
             self.log.mistake(node.at, format!("the file holds more than {NODE_LIMIT} values"), help);
