@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Serialize, Serializer};
 
@@ -326,7 +326,7 @@ pub enum Method {
     /// By creating a private canary, which is then deleted; read-only permissions have no other method.
     Canary,
     /// By creating on a name that was just seen to exist; nothing is ever created.
-    Sentinel(RepoName),
+    Sentinel(Box<RepoName>),
 }
 
 /// Where the config states something, so that a report can point at it.
@@ -363,12 +363,46 @@ pub struct Check {
     pub method: Method,
     /// The entry that asks it; of a check that comes through a named list, the entry in that list.
     pub stated: Option<Stated>,
+    /// Its key, which is asked for at every turn.
+    pub kept: Derived<CheckKey>,
 }
+
+/// What follows from its neighbours and is worked out when it is first wanted; so it makes no difference between values.
+/// Whoever changes a neighbour puts a fresh one in its place.
+#[derive(Debug)]
+pub struct Derived<T>(OnceLock<T>);
+
+impl<T> Derived<T> {
+    /// What it is, worked out now if it was not before.
+    pub fn get(&self, work_out: impl FnOnce() -> T) -> &T {
+        self.0.get_or_init(work_out)
+    }
+}
+
+impl<T> Default for Derived<T> {
+    fn default() -> Derived<T> {
+        Derived(OnceLock::new())
+    }
+}
+
+impl<T: Clone> Clone for Derived<T> {
+    fn clone(&self) -> Derived<T> {
+        Derived(self.0.clone())
+    }
+}
+
+impl<T> PartialEq for Derived<T> {
+    fn eq(&self, _: &Derived<T>) -> bool {
+        true
+    }
+}
+
+impl<T> Eq for Derived<T> {}
 
 /// A check that moved to another line asks the same question: where it is stated makes no difference.
 impl PartialEq for Check {
     fn eq(&self, other: &Check) -> bool {
-        let Check { organization, token, permission, target, expected, method, stated: _ } = self;
+        let Check { organization, token, permission, target, expected, method, stated: _, kept: _ } = self;
         *organization == other.organization
             && *token == other.token
             && *permission == other.permission
@@ -381,12 +415,10 @@ impl PartialEq for Check {
 impl Check {
     /// What makes this check itself, through reloads and restarts: never its settings.
     pub fn key(&self) -> CheckKey {
-        CheckKey {
-            organization: self.organization.clone(),
-            token: self.token.clone(),
-            permission: self.permission,
-            target: self.target.to_string(),
-        }
+        let key = || {
+            CheckKey::new(&*self.organization, self.token.clone(), self.permission, self.target.to_string())
+        };
+        self.kept.get(key).clone()
     }
 
     /// Whether trying it may create something on the Hub. On a sentinel it never does.
@@ -404,9 +436,13 @@ impl Check {
     }
 }
 
-/// The identity of a check: its four labels.
+/// The identity of a check: its four labels. All that is known of a check is known by it, so that copies share them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CheckKey {
+pub struct CheckKey(Arc<Labels>);
+
+/// What identifies a check.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Labels {
     /// Organization, exact name.
     pub organization: String,
     /// Token name of the config.
@@ -415,4 +451,26 @@ pub struct CheckKey {
     pub permission: Permission,
     /// Target as shown in reports.
     pub target: String,
+}
+
+impl CheckKey {
+    /// Of these four.
+    pub fn new(
+        organization: impl Into<String>,
+        token: TokenName,
+        permission: Permission,
+        target: impl Into<String>,
+    ) -> CheckKey {
+        let (mut organization, mut target) = (organization.into(), target.into());
+        organization.shrink_to_fit();
+        target.shrink_to_fit();
+        CheckKey(Arc::new(Labels { organization, token, permission, target }))
+    }
+}
+
+impl std::ops::Deref for CheckKey {
+    type Target = Labels;
+    fn deref(&self) -> &Labels {
+        &self.0
+    }
 }

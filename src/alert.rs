@@ -118,12 +118,7 @@ mod tests {
     const PATIENCE: Patience = Patience { confirm_denials: 2, resolve_after: 2 };
 
     fn key() -> CheckKey {
-        CheckKey {
-            organization: "acme".into(),
-            token: TokenName::new("t"),
-            permission: Permission::RepoCreate,
-            target: "model".into(),
-        }
+        CheckKey::new("acme", TokenName::new("t"), Permission::RepoCreate, "model")
     }
 
     /// `+` allowed, `-` denied, `?` undetermined → after each answer: `F` firing, `D` drift not firing, `.` calm,

@@ -73,12 +73,7 @@ pub struct CheckResult {
 impl CheckResult {
     /// The check that it is of.
     pub fn key(&self) -> CheckKey {
-        CheckKey {
-            organization: self.organization.clone(),
-            token: self.token.clone(),
-            permission: self.permission,
-            target: self.target.clone(),
-        }
+        CheckKey::new(self.organization.clone(), self.token.clone(), self.permission, self.target.clone())
     }
 
     /// The id of the finding that this result is one sight of; of an unknown one, as if unknown were a kind.
@@ -100,7 +95,7 @@ pub struct Summary {
 
 impl Summary {
     /// Counts the verdicts.
-    pub fn of(results: &[CheckResult]) -> Summary {
+    pub fn of(results: &[Arc<CheckResult>]) -> Summary {
         let count = |wanted: Verdict| results.iter().filter(|r| r.verdict == wanted).count();
         Summary {
             checks: results.len(),
@@ -131,7 +126,8 @@ pub struct Report {
     pub started_at: Timestamp,
     pub finished_at: Timestamp,
     pub summary: Summary,
-    pub results: Vec<CheckResult>,
+    /// Shared with the rounds to come, which replace what they ask again.
+    pub results: Vec<Arc<CheckResult>>,
     pub canaries: CanarySummary,
 }
 
@@ -350,8 +346,9 @@ pub struct Snapshot {
     pub at: Timestamp,
     /// The last finished round; `None` before the first.
     pub report: Option<Arc<Report>>,
-    /// One for every configured check, in config order.
-    pub checks: Vec<CheckView>,
+    /// For every configured token the views of its checks, both in config order. What did not change is shared with the
+    /// snapshot before.
+    pub checks: Vec<Arc<[CheckView]>>,
     /// One for every configured token, in config order.
     pub tokens: Vec<TokenView>,
     /// One for every configured organization, in config order.

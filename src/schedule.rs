@@ -193,12 +193,8 @@ mod tests {
         let window = Duration::from_secs(30);
         let places: Vec<Duration> = (0..200)
             .map(|n| {
-                let key = CheckKey {
-                    organization: "acme".into(),
-                    token: TokenName::new(&format!("t{n}")),
-                    permission: Permission::RepoRead,
-                    target: "acme/x".into(),
-                };
+                let key =
+                    CheckKey::new("acme", TokenName::new(&format!("t{n}")), Permission::RepoRead, "acme/x");
                 assert_eq!(offset(&key, window), offset(&key, window));
                 offset(&key, window)
             })

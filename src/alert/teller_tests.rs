@@ -77,12 +77,12 @@ struct Life {
 
 fn check(at: u64) -> (CheckKey, Expected) {
     let expected = if at < 2 { Expected::Denied } else { Expected::Allowed };
-    let key = CheckKey {
-        organization: "acme".into(),
-        token: TokenName::new(["a", "b", "c"][usize::try_from(at).expect("few")]),
-        permission: Permission::RepoCreate,
-        target: "model".into(),
-    };
+    let key = CheckKey::new(
+        "acme",
+        TokenName::new(["a", "b", "c"][usize::try_from(at).expect("few")]),
+        Permission::RepoCreate,
+        "model",
+    );
     (key, expected)
 }
 

@@ -6,7 +6,7 @@
 
 use std::fmt::Write;
 
-use crate::access::{Access, Check, Expected, Method, Permission, RepoType, Target, TokenName};
+use crate::access::{Access, Check, Derived, Expected, Method, Permission, RepoType, Target, TokenName};
 use crate::config::{Config, Token};
 use crate::moment::Timestamp;
 use crate::report::{CheckResult, Report};
@@ -29,6 +29,7 @@ pub fn asking(config: &Config, only: &[TokenName], all: bool) -> Config {
                     expected: Expected::Denied,
                     method: Method::Canary,
                     stated: None,
+                    kept: Derived::default(),
                 })
                 .collect();
             token.checks.extend(more);
@@ -83,7 +84,7 @@ pub fn capture(config: &Config, asked: &Config, report: &Report, only: &[TokenNa
 
 fn result_of<'r>(report: &'r Report, check: &Check) -> Option<&'r CheckResult> {
     let target = check.target.to_string();
-    report.results.iter().find(|result| {
+    report.results.iter().map(|result| &**result).find(|result| {
         result.token == check.token && result.permission == check.permission && result.target == target
     })
 }

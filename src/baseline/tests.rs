@@ -3,9 +3,10 @@
 //! Method: random answers under random names, written and read again; one text in full.
 
 use proptest::prelude::*;
+use std::sync::Arc;
 
 use super::*;
-use crate::access::{DenyReason, RepoName, UnknownReason, Verdict};
+use crate::access::{DenyReason, Derived, RepoName, UnknownReason, Verdict};
 use crate::compare::compare;
 use crate::config::{NoDisk, Source, parse};
 use crate::report::{CanarySummary, Summary};
@@ -41,6 +42,7 @@ fn seen(check: &Check, found: Access) -> CheckResult {
 
 fn reported(results: Vec<CheckResult>) -> Report {
     let at = Timestamp::parse("2026-11-22T05:00:00Z").expect("a time");
+    let results: Vec<Arc<CheckResult>> = results.into_iter().map(Arc::new).collect();
     Report {
         schema: 1,
         started_at: at,
@@ -117,7 +119,7 @@ fn check() -> impl Strategy<Value = Check> {
     let kind = proptest::sample::select(RepoType::ALL);
     let create = (kind.clone(), proptest::option::of(name()), proptest::option::of(repo.clone())).prop_map(
         |(kind, group, sentinel)| {
-            let method = sentinel.map_or(Method::Canary, Method::Sentinel);
+            let method = sentinel.map_or(Method::Canary, |repo| Method::Sentinel(Box::new(repo)));
             (Permission::RepoCreate, Target::Create { kind, group }, method)
         },
     );
@@ -136,6 +138,7 @@ fn check() -> impl Strategy<Value = Check> {
             expected,
             method,
             stated: None,
+            kept: Derived::default(),
         },
     )
 }
@@ -158,6 +161,7 @@ proptest! {
         let mut results: Vec<CheckResult> = Vec::new();
         for (mut check, found) in drafts {
             check.token = TokenName::new(&token);
+            check.kept = Derived::default();
             if config.tokens[0].checks.iter().all(|other| other.key() != check.key()) {
                 results.push(seen(&check, found));
                 config.tokens[0].checks.push(check);

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::access::{
-    Access, Check, Expected, Method, Permission, RepoName, RepoType, Target, TokenName, Verdict,
+    Access, Check, Derived, Expected, Method, Permission, RepoName, RepoType, Target, TokenName, Verdict,
 };
 use crate::app::{self, Fault, Once, Recorded};
 use crate::config::Config;
@@ -132,6 +132,7 @@ pub(super) fn check_of(
         expected: Expected::Denied,
         method: Method::Canary,
         stated: None,
+        kept: Derived::default(),
     };
     Ok((check, false))
 }

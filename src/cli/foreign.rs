@@ -2,7 +2,9 @@
 //! fuzz targets have it; see `crate::foreign`.
 
 use super::explain::{grounds_of, remembered};
-use crate::access::{Access, Check, DenyReason, Expected, Method, Permission, RepoType, Target, TokenName};
+use crate::access::{
+    Access, Check, DenyReason, Derived, Expected, Method, Permission, RepoType, Target, TokenName,
+};
 use crate::app::Recorded;
 use crate::explain::{Facts, explain};
 use crate::moment::Timestamp;
@@ -21,6 +23,7 @@ pub fn recorded(bytes: &[u8]) {
         expected: Expected::Denied,
         method: Method::Canary,
         stated: None,
+        kept: Derived::default(),
     };
     for access in [Access::Allowed, Access::Denied(DenyReason::Scope)] {
         let recorded = Recorded {

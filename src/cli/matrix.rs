@@ -39,7 +39,8 @@ pub(super) fn render(config: &Config, report: &Report, findings: &[Finding]) -> 
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = head(&mut text, config, report);
-    let mut results: Vec<&CheckResult> = report.results.iter().filter(|r| r.verdict != Verdict::Ok).collect();
+    let mut results: Vec<&CheckResult> =
+        report.results.iter().map(|r| &**r).filter(|r| r.verdict != Verdict::Ok).collect();
     results.sort_by_key(|r| match r.verdict {
         Verdict::UnexpectedGrant => 0,
         Verdict::UnexpectedDenial => 1,
@@ -148,7 +149,11 @@ fn matrix(text: &mut String, report: &Report) -> std::fmt::Result {
         for token in &tokens {
             write!(text, "{token:width$}")?;
             for name in part {
-                let found = report.results.iter().find(|r| r.token.as_str() == *token && column(r) == *name);
+                let found = report
+                    .results
+                    .iter()
+                    .map(|r| &**r)
+                    .find(|r| r.token.as_str() == *token && column(r) == *name);
                 write!(text, "  {}", cell(found))?;
             }
             writeln!(text)?;

@@ -6,7 +6,9 @@ use super::fields::{Fields, suggest};
 use super::keys::{self, Section};
 use super::mistakes::{Log, Spot, quoted};
 use super::tree::{Node, Value};
-use crate::access::{Check, CheckKey, Expected, Method, Permission, RepoName, RepoType, Target, TokenName};
+use crate::access::{
+    Check, CheckKey, Derived, Expected, Method, Permission, RepoName, RepoType, Target, TokenName,
+};
 
 /// A check before it is known whose it is.
 #[derive(Debug, Clone)]
@@ -126,7 +128,7 @@ fn created(check: &Fields<'_>, log: &mut Log) -> (Option<Target>, Option<Method>
         Some(node) => log.choice(node, "a method", &[("canary", false), ("sentinel", true)]),
     };
     let method = match (by_sentinel, written) {
-        (Some(true), Some(node)) => log.repo(node).map(Method::Sentinel),
+        (Some(true), Some(node)) => log.repo(node).map(|repo| Method::Sentinel(Box::new(repo))),
         (Some(true), None) => {
             let help = "ORGANIZATION/NAME of a repository that exists: creating on its name creates nothing";
             log.mistake(check.at, "`method: sentinel` needs `sentinel`".to_owned(), help);
@@ -200,6 +202,7 @@ pub(super) fn checks(
                 expected: draft.expected,
                 method: draft.method.clone(),
                 stated: log.stated(draft.at),
+                kept: Derived::default(),
             };
             let at = asked.map_or(draft.at, |(at, _)| at);
             if let Some(first) = seen.get(&check.key()) {
@@ -217,6 +220,8 @@ pub(super) fn checks(
             checks.push(check);
         }
     }
+    // They stay, and there may be a hundred thousand lists of them.
+    checks.shrink_to_fit();
     checks
 }
 

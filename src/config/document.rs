@@ -13,7 +13,7 @@ use super::mistakes::{Log, Mistakes, Spot, quoted};
 use super::tokens::{self, Tokens};
 use super::tree::{self, Node, Value};
 use super::{Config, Disk, Ignore, Organization, Parsed, Source, StorePlace, redact, settings};
-use crate::access::{Check, Permission, RepoName, TokenName};
+use crate::access::{Check, Derived, Permission, RepoName, TokenName};
 use crate::moment::Timestamp;
 
 /// The documented example. What it says is what holds where a configuration says nothing.
@@ -97,6 +97,7 @@ fn assemble(main: &Node, defaults: &Node, disk: &dyn Disk, log: &mut Log) -> Opt
         server: server?,
         store: store?,
         canary_key: canary_key.flatten(),
+        places: Derived::default(),
     };
     mind(&config, root.at, log);
     Some(config)

@@ -22,11 +22,12 @@ mod tree;
 mod values;
 pub mod web;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::access::{Check, Permission, RepoName, Severity, Stated, TokenName};
+use crate::access::{Check, Derived, Permission, RepoName, Severity, Stated, TokenName};
 use crate::moment::Timestamp;
 use crate::report::FindingKind;
 use crate::secret::Place;
@@ -99,6 +100,8 @@ pub struct Config {
     pub store: StorePlace,
     /// Key that signs canary names; made beside the SQLite store when absent.
     pub canary_key: Option<Place>,
+    /// Where in `tokens` each stands: they are looked up at every answer.
+    pub places: Derived<HashMap<TokenName, usize>>,
 }
 
 /// Which Hub, and how gently.
@@ -317,6 +320,7 @@ impl Config {
 
     /// The token of this name.
     pub fn token(&self, name: &TokenName) -> Option<&Token> {
-        self.tokens.iter().find(|t| t.name == *name)
+        let places = || self.tokens.iter().enumerate().map(|(at, token)| (token.name.clone(), at)).collect();
+        self.tokens.get(*self.places.get(places).get(name)?)
     }
 }

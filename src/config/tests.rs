@@ -104,7 +104,7 @@ fn the_whole_of_the_contract_is_read() {
     assert_eq!(token.declared.as_ref().and_then(|pin| pin.scopes.as_ref()).map(Vec::len), Some(0));
     assert_eq!(config.tokens[2].secret, Place::File("/run/secrets/hf/one".into()));
     let last = &config.tokens[4].checks;
-    assert_eq!(last[0].method, Method::Sentinel("acme/known-private".parse().expect("a name")));
+    assert_eq!(last[0].method, Method::Sentinel(Box::new("acme/known-private".parse().expect("a name"))));
     assert_eq!(last[1].expected, Expected::Allowed);
     assert_eq!(config.organization("acme").and_then(|o| o.janitor.clone()), Some(TokenName::new("janitor")));
     let reader = config.organization("acme").and_then(|o| o.inventory.clone());

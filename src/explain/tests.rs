@@ -1,7 +1,7 @@
 //! The smallest change as a table: each way in which expected and observed can part, and what is to be done.
 
 use super::*;
-use crate::access::{DenyReason, Expected, Method, RepoType, TokenName, UnknownReason};
+use crate::access::{DenyReason, Derived, Expected, Method, RepoType, TokenName, UnknownReason};
 
 fn check(expected: Expected) -> Check {
     Check {
@@ -12,6 +12,7 @@ fn check(expected: Expected) -> Check {
         expected,
         method: Method::Canary,
         stated: None,
+        kept: Derived::default(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a token says of itself, and everything that is made of it: sentences, predictions, what is remembered.
 //! Two answers of one text are two declarations of one token.
 
-use crate::access::{Access, Check, Expected, Method, Permission, RepoType, Target, TokenName};
+use crate::access::{Access, Check, Derived, Expected, Method, Permission, RepoType, Target, TokenName};
 use crate::explain::{Facts, explain};
 use crate::hub::coverage::{self, Jobs, Watched};
 use crate::hub::diff::{self, Topic};
@@ -118,5 +118,6 @@ fn check(permission: Permission) -> Check {
         expected: Expected::Denied,
         method: Method::Canary,
         stated: None,
+        kept: Derived::default(),
     }
 }

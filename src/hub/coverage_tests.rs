@@ -1,7 +1,7 @@
 //! Which declared permissions somebody spoke of: a table of scopes against checks, and the daemon's own needs.
 
 use super::*;
-use crate::access::{Expected, Method, RepoType, TokenName};
+use crate::access::{Derived, Expected, Method, RepoType, TokenName};
 use crate::hub::whoami::{GroupRole, Membership};
 
 fn check(permission: Permission, target: Target) -> Check {
@@ -14,6 +14,7 @@ fn check(permission: Permission, target: Target) -> Check {
         expected: Expected::Denied,
         method: Method::Canary,
         stated: None,
+        kept: Derived::default(),
     }
 }
 

@@ -2,6 +2,7 @@
 //! fuzz targets have it; see `crate::foreign`.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bytes::BytesMut;
 
@@ -104,12 +105,7 @@ fn snapshot(names: &[&String]) -> Snapshot {
         unchecked_permissions: Some(3),
     };
     let check = |name: &&String| CheckView {
-        key: CheckKey {
-            organization: (*name).clone(),
-            token: TokenName::new(name),
-            permission: Permission::RepoRead,
-            target: (*name).clone(),
-        },
+        key: CheckKey::new((*name).clone(), TokenName::new(name), Permission::RepoRead, (*name).clone()),
         expected: Expected::Denied,
         allowed: Some(true),
         undetermined: Some(false),
@@ -126,7 +122,7 @@ fn snapshot(names: &[&String]) -> Snapshot {
     };
     Snapshot {
         at,
-        checks: names.iter().map(check).collect(),
+        checks: names.iter().map(|name| Arc::from([check(name)])).collect(),
         tokens: names.iter().map(token).collect(),
         organizations: names.iter().map(organization).collect(),
         hub_reachable: Some(true),

@@ -196,7 +196,7 @@ fn push_sample(out: &mut BytesMut, sample: Sample) {
     };
 }
 
-fn check_labels<'c>(check: &'c CheckView) -> [(&'static str, &'c str); 4] {
+fn check_labels(check: &CheckView) -> [(&'static str, &str); 4] {
     let key = &check.key;
     [
         ("organization", &key.organization),
@@ -206,7 +206,7 @@ fn check_labels<'c>(check: &'c CheckView) -> [(&'static str, &'c str); 4] {
     ]
 }
 
-/// How far the text of a snapshot is written: the family, and the series of it. Always of one and the same snapshot.
+/// How far the text of a snapshot is written: the family, and of it the token, organization or sink. Always of one and the same snapshot.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Cursor {
     family: usize,
@@ -215,7 +215,7 @@ pub(super) struct Cursor {
 }
 
 impl Cursor {
-    /// Appends what comes next, until `out` holds `limit` bytes or a little more. Says whether there may be more.
+    /// Appends what comes next, until `out` holds `limit` bytes or, by the series of one token, more. Says whether there may be more.
     pub(super) fn write(&mut self, snapshot: &Snapshot, out: &mut BytesMut, limit: usize) -> bool {
         while let Some((gauge, of)) = FAMILIES.get(self.family) {
             let page = Page { out: &mut *out, gauge: *gauge, headed: self.headed };
@@ -230,19 +230,19 @@ impl Cursor {
     /// Goes on with a family; says whether it came to its end.
     fn family(&mut self, snapshot: &Snapshot, mut page: Page<'_>, of: Of, limit: usize) -> bool {
         match of {
-            Of::Checks(value) => self.each(&snapshot.checks, &mut page, limit, |page, check| {
-                page.series(&check_labels(check), value(check));
+            Of::Checks(value) => self.each(&snapshot.checks, &mut page, limit, |page, own| {
+                own.iter().for_each(|check| page.series(&check_labels(check), value(check)));
             }),
-            Of::Drifts(value) => self.each(&snapshot.checks, &mut page, limit, |page, check| {
-                let kind = match check.expected {
-                    Expected::Denied => Verdict::UnexpectedGrant,
-                    Expected::Allowed => Verdict::UnexpectedDenial,
-                };
-                let [organization, token, permission, target] = check_labels(check);
-                page.series(
-                    &[organization, token, permission, target, ("kind", kind.as_str())],
-                    value(check),
-                );
+            Of::Drifts(value) => self.each(&snapshot.checks, &mut page, limit, |page, own| {
+                for check in own.iter() {
+                    let kind = match check.expected {
+                        Expected::Denied => Verdict::UnexpectedGrant,
+                        Expected::Allowed => Verdict::UnexpectedDenial,
+                    };
+                    let [organization, token, permission, target] = check_labels(check);
+                    let labels = [organization, token, permission, target, ("kind", kind.as_str())];
+                    page.series(&labels, value(check));
+                }
             }),
             Of::Tokens(value) => self.each(&snapshot.tokens, &mut page, limit, |page, token| {
                 let labels = [("organization", &*token.organization), ("token", token.token.as_str())];

@@ -9,12 +9,7 @@ use crate::report::{CheckView, OrganizationView, SinkView, TokenView};
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
 fn key(token: &str) -> CheckKey {
-    CheckKey {
-        organization: "acme".into(),
-        token: TokenName::new(token),
-        permission: Permission::RepoCreate,
-        target: "dataset@group".into(),
-    }
+    CheckKey::new("acme", TokenName::new(token), Permission::RepoCreate, "dataset@group")
 }
 
 fn check(token: &str) -> CheckView {
@@ -56,7 +51,7 @@ fn organization() -> OrganizationView {
 fn full() -> Snapshot {
     Snapshot {
         at: NOW,
-        checks: vec![check("ci")],
+        checks: vec![Arc::from([check("ci")])],
         tokens: vec![token("ci")],
         organizations: vec![organization()],
         sweeps: vec![],
@@ -92,11 +87,16 @@ fn rendered(metrics: &Metrics, snapshot: Snapshot) -> String {
 pub(crate) fn many(checks: usize) -> Snapshot {
     let name = |number: usize| format!("token-{number:05}");
     Snapshot {
-        checks: (0..checks)
-            .map(|number| {
-                let mut view = check(&name(number / 10));
-                view.key.target = format!("acme/some-model-{}", number % 10);
-                view
+        checks: (0..checks.div_ceil(10))
+            .map(|token| {
+                let own = (token * 10..checks.min(token * 10 + 10)).map(|number| {
+                    let (name, target) = (name(token), format!("acme/some-model-{}", number % 10));
+                    CheckView {
+                        key: CheckKey::new("acme", TokenName::new(&name), Permission::RepoRead, target),
+                        ..check(&name)
+                    }
+                });
+                own.collect()
             })
             .collect(),
         tokens: (0..checks.div_ceil(10)).map(|number| token(&name(number))).collect(),
@@ -219,7 +219,7 @@ fn each_value_stands_under_the_labels_of_the_contract() {
 #[test]
 fn the_kind_of_a_drift_follows_from_what_is_expected() {
     let mut snapshot = full();
-    snapshot.checks[0].expected = Expected::Allowed;
+    Arc::make_mut(&mut snapshot.checks[0])[0].expected = Expected::Allowed;
     let text = rendered(&busy(), snapshot);
     assert!(text.contains("kind=\"unexpected_denial\"} 1\n"));
     assert!(!text.contains("kind=\"unexpected_grant\""));
@@ -229,7 +229,7 @@ fn the_kind_of_a_drift_follows_from_what_is_expected() {
 fn what_is_not_known_is_absent() {
     let metrics = Metrics::new("1", "unknown");
     let mut snapshot = full();
-    snapshot.checks[0] = CheckView {
+    Arc::make_mut(&mut snapshot.checks[0])[0] = CheckView {
         key: key("ci"),
         expected: Expected::Denied,
         allowed: None,
@@ -344,12 +344,13 @@ fn counters_count_under_the_right_words() {
 #[test]
 fn label_values_are_escaped_and_cut_and_stay_different() {
     let mut snapshot = full();
-    snapshot.checks[0].key.target = "a\\b\"c\nd{}=,ä".into();
+    Arc::make_mut(&mut snapshot.checks[0])[0].key =
+        CheckKey::new("acme", TokenName::new("ci"), Permission::RepoCreate, "a\\b\"c\nd{}=,ä");
     let text = rendered(&busy(), snapshot.clone());
     assert!(text.contains(r#"target="a\\b\"c\nd{}=,ä"} 0"#));
 
     let long = "ö".repeat(250);
-    snapshot.checks = vec![check(&format!("{long}1")), check(&format!("{long}2"))];
+    snapshot.checks = vec![Arc::from([check(&format!("{long}1"))]), Arc::from([check(&format!("{long}2"))])];
     let text = rendered(&busy(), snapshot);
     families(&text);
     let names: BTreeSet<&str> = text
@@ -367,7 +368,7 @@ fn label_values_are_escaped_and_cut_and_stay_different() {
 fn removed_tokens_leave_and_ages_go_on() {
     let metrics = busy();
     let first = Snapshot {
-        checks: vec![check("ci"), check("old")],
+        checks: vec![Arc::from([check("ci")]), Arc::from([check("old")])],
         tokens: vec![token("ci"), token("old")],
         ..full()
     };
@@ -400,7 +401,7 @@ fn moments_are_written_as_the_shortest_decimal_of_their_seconds() {
         [0, 1, 10, 100, 999, 1000, 1_799_999_999_500, 1_799_999_999_050, 1_799_999_999_007, -1, -1500]
     {
         let mut snapshot = full();
-        snapshot.checks[0].last_conclusive = Some(Timestamp(millis));
+        Arc::make_mut(&mut snapshot.checks[0])[0].last_conclusive = Some(Timestamp(millis));
         let text = rendered(&busy(), snapshot);
         let line =
             text.lines().find(|l| l.starts_with("scopewatch_check_last_conclusive_timestamp_seconds{"));

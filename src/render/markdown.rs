@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write;
+use std::sync::Arc;
 
 use super::rules::Level;
 use super::{Item, NAME, Round, Source, acceptance, clean, evidence};
@@ -107,7 +108,7 @@ fn mark(verdict: Verdict) -> &'static str {
 }
 
 /// Tokens down, checks across.
-fn matrix(text: &mut String, results: &[CheckResult]) -> std::fmt::Result {
+fn matrix(text: &mut String, results: &[Arc<CheckResult>]) -> std::fmt::Result {
     let mut columns: Vec<(&str, &str)> = Vec::new();
     let mut tokens: Vec<(&str, &str)> = Vec::new();
     let mut cells = HashMap::new();

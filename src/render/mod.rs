@@ -132,7 +132,8 @@ impl<'a> Round<'a> {
                 && Some(result.permission) == finding.permission
                 && Some(&result.target) == finding.target.as_ref()
         };
-        finding.resolved_at.is_some() || (of_a_verdict && self.report.results.iter().any(asked))
+        finding.resolved_at.is_some()
+            || (of_a_verdict && self.report.results.iter().any(|result| asked(result)))
     }
 
     /// The line that states the expectation; else that of the token, of the organization, or the config's first.
@@ -145,12 +146,7 @@ impl<'a> Round<'a> {
     ) -> Option<Stated> {
         let entry = token.and_then(|name| self.config.token(name));
         if let (Some(entry), Some(permission), Some(target)) = (entry, permission, target) {
-            let key = CheckKey {
-                organization: organization.to_owned(),
-                token: entry.name.clone(),
-                permission,
-                target: target.to_owned(),
-            };
+            let key = CheckKey::new(organization, entry.name.clone(), permission, target);
             if let Some(check) = entry.checks.iter().find(|check| check.key() == key) {
                 return check.stated.clone();
             }

@@ -4,6 +4,7 @@
 //! readers of their own. Limits: that SARIF and JUnit keep to their schemas is shown by tests/reports.
 
 use serde_json::Value;
+use std::sync::Arc;
 
 use super::*;
 use crate::access::{Access, DenyReason, Expected, Severity, UnknownReason};
@@ -57,40 +58,42 @@ fn report(config: &Config) -> Report {
         Access::Allowed,
     ];
     let checks = config.tokens.iter().flat_map(|token| &token.checks);
-    let results: Vec<CheckResult> = checks
+    let results: Vec<Arc<CheckResult>> = checks
         .zip(found)
-        .map(|(check, found)| CheckResult {
-            organization: check.organization.clone(),
-            token: check.token.clone(),
-            permission: check.permission,
-            target: check.target.to_string(),
-            expected: check.expected,
-            access: found.as_str(),
-            reason: found.reason(),
-            verdict: match (check.expected, found) {
-                (_, Access::Undetermined(_)) => Verdict::Unknown,
-                (Expected::Denied, Access::Allowed) => Verdict::UnexpectedGrant,
-                (Expected::Allowed, Access::Denied(_)) => Verdict::UnexpectedDenial,
-                _ => Verdict::Ok,
-            },
-            declared: true,
-            predicted: None,
-            observed_at: NOW,
-            duration_ms: 1012,
-            evidence: vec![Evidence {
-                method: "POST",
-                path: "/api/repos/create".into(),
-                status: Some(200),
-                request_id: Some(format!("Root=1-{EVIL}")),
-                failure: None,
-            }],
-            canary: Some(CanaryShown {
-                repo: "acme/scopewatch-canary-1".into(),
-                kind: "model",
-                state: ShownState::Deleted,
-            }),
-            explanation: format!("'{}' did it: {EVIL}\u{1b}[31m\nand on", check.token),
-            found,
+        .map(|(check, found)| {
+            Arc::new(CheckResult {
+                organization: check.organization.clone(),
+                token: check.token.clone(),
+                permission: check.permission,
+                target: check.target.to_string(),
+                expected: check.expected,
+                access: found.as_str(),
+                reason: found.reason(),
+                verdict: match (check.expected, found) {
+                    (_, Access::Undetermined(_)) => Verdict::Unknown,
+                    (Expected::Denied, Access::Allowed) => Verdict::UnexpectedGrant,
+                    (Expected::Allowed, Access::Denied(_)) => Verdict::UnexpectedDenial,
+                    _ => Verdict::Ok,
+                },
+                declared: true,
+                predicted: None,
+                observed_at: NOW,
+                duration_ms: 1012,
+                evidence: vec![Evidence {
+                    method: "POST",
+                    path: "/api/repos/create".into(),
+                    status: Some(200),
+                    request_id: Some(format!("Root=1-{EVIL}")),
+                    failure: None,
+                }],
+                canary: Some(CanaryShown {
+                    repo: "acme/scopewatch-canary-1".into(),
+                    kind: "model",
+                    state: ShownState::Deleted,
+                }),
+                explanation: format!("'{}' did it: {EVIL}\u{1b}[31m\nand on", check.token),
+                found,
+            })
         })
         .collect();
     Report {

@@ -67,6 +67,7 @@ use predicted::Sighted;
 use rounds::Round;
 use saving::{Op, STORE_PATIENCE, Unsaved};
 use sentinels::Trial;
+use showing::Shown;
 use sooner::Sooner;
 use sweeps::Sweep;
 use tokens::TokenState;
@@ -118,6 +119,8 @@ pub struct Engine {
     pacing: Pacing,
     allowance: Allowance,
     tokens: BTreeMap<TokenName, TokenState>,
+    /// Those of which a whoami is under way.
+    asking: BTreeSet<TokenName>,
     keys_loaded: bool,
     keys_read_at: Option<Duration>,
     controls: BTreeMap<ControlKey, ControlJob>,
@@ -150,7 +153,7 @@ pub struct Engine {
     mismatched: BTreeMap<CheckKey, bool>,
     /// Checks whose answer waits for a whoami that was asked because of it.
     suspected: BTreeSet<CheckKey>,
-    latest: BTreeMap<CheckKey, CheckResult>,
+    latest: BTreeMap<CheckKey, Arc<CheckResult>>,
     due: Classes,
     only: Vec<TokenName>,
     /// A one-shot engine was given its task; before that it has not done everything, but nothing.
@@ -170,6 +173,7 @@ pub struct Engine {
     /// Batches of results in a row that could not be stored.
     store_faults: u32,
     changed: bool,
+    shown: Shown,
     /// A round counts as completed only once its results are shown: who sees the count reads them next.
     once_shown: Vec<Effect>,
     hub_reachable: Option<bool>,
@@ -192,7 +196,7 @@ impl Engine {
         kept: Kept,
         now: Moment,
     ) -> Engine {
-        let mut engine = Engine {
+        let engine = Engine {
             mode,
             signer,
             dice,
@@ -212,6 +216,7 @@ impl Engine {
             pacing: Pacing::new(config.hub.quota_share),
             allowance: Allowance::default(),
             tokens: BTreeMap::new(),
+            asking: BTreeSet::new(),
             keys_loaded: false,
             keys_read_at: None,
             controls: BTreeMap::new(),
@@ -251,6 +256,7 @@ impl Engine {
             store_failed: false,
             store_faults: 0,
             changed: true,
+            shown: Shown::default(),
             once_shown: Vec::new(),
             hub_reachable: None,
             answered_in_round: false,
@@ -261,12 +267,11 @@ impl Engine {
             timetable: Timetable::of(&config.schedule),
             config,
         };
-        engine.resume(kept.declared, kept.canaries, &kept.past, now);
-        engine
+        engine.resume(kept.declared, kept.canaries, &kept.past, now)
     }
 
     /// Takes over what the journal holds, as it is to be taken after whatever happened since.
-    fn resume(&mut self, declared: Vec<Declared>, canaries: Vec<Canary>, past: &Past, now: Moment) {
+    fn resume(mut self, declared: Vec<Declared>, canaries: Vec<Canary>, past: &Past, now: Moment) -> Engine {
         self.remember_declared(declared);
         for canary in canaries {
             self.resume_canary(canary, now);
@@ -277,6 +282,7 @@ impl Engine {
         self.take_past(past, now);
         self.take_up_notices(now);
         self.recovering = self.canaries_unlooked() || self.canaries_due(now);
+        self
     }
 
     /// From now on this engine only looks: what it learns is told, but neither kept nor judged as findings, since
@@ -350,7 +356,8 @@ impl Engine {
         let canaries = self.canary_wakes(now);
         let round = self.round.as_ref().and_then(Round::wake_at);
         // What is due already waits for something that will be an event of its own: waking for it would spin.
-        let saved = [self.retry_at, self.left_due, self.behind_until(), self.notices_wake(now)];
+        let shows = self.shows_at().filter(|_| self.changed);
+        let saved = [self.retry_at, self.left_due, self.behind_until(), self.notices_wake(now), shows];
         [canaries, round, self.sweep_wakes(), self.sooner_wakes()]
             .into_iter()
             .chain(saved)
@@ -374,6 +381,7 @@ impl Engine {
         self.pacing.pace.set_share(config.hub.quota_share);
         self.timetable = Timetable::of(&config.schedule);
         self.config = config;
+        self.shown = Shown::default();
         self.forget_sooner();
         self.forget_unconfigured(now);
         self.ignore_findings(now);
@@ -409,7 +417,7 @@ impl Engine {
         self.launch(now);
         // While the store fails, what is shown goes on from the state in memory.
         let stored = !self.saving && self.unsaved.is_empty();
-        if self.changed && (stored || self.store_faults > 0) {
+        if self.changed && (stored || self.store_faults > 0) && self.may_show(now) {
             self.publish(now);
         }
         self.end_if_done(now);

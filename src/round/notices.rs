@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::access::Severity;
+use crate::access::{CheckKey, Severity};
 use crate::alert::message::{AlertKey, AlertName, Words, summary};
 use crate::alert::outbox::{Delivery, Manner};
 use crate::alert::teller::{Said, Sink};
@@ -115,12 +115,7 @@ impl Engine {
         let (Some(token), Some(permission), Some(target)) = (&key.token, key.permission, &key.target) else {
             return String::new();
         };
-        let check = crate::access::CheckKey {
-            organization: key.organization.clone(),
-            token: token.clone(),
-            permission,
-            target: target.clone(),
-        };
+        let check = CheckKey::new(&*key.organization, token.clone(), permission, target);
         let Some(result) = self.latest.get(&check) else { return String::new() };
         let shown = result.evidence.iter().map(|one| {
             let status = one.status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());

@@ -2,6 +2,7 @@
 //! target on the way; and what follows where the Hub does otherwise.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::access::{
     Access, Check, CheckKey, Expected, RepoName, RepoType, Severity, Target, TokenName, UnknownReason,
@@ -171,7 +172,7 @@ impl Engine {
         let since = self.round.as_ref().map_or(observed, |round| round.begun.wall.min(observed));
         self.draw_prediction(check, found, since, now);
         let predicted = self.prediction(check, now).and_then(|p| p.outcome.as_str());
-        if let Some(latest) = self.latest.get_mut(&check.key()) {
+        if let Some(latest) = self.latest.get_mut(&check.key()).map(Arc::make_mut) {
             latest.predicted = predicted;
             self.changed = true;
             self.explain_check(check, now);
@@ -211,6 +212,7 @@ impl Engine {
         if (begins || lost) && self.waits_for_a_look(check, since, lost) {
             return;
         }
+        self.shown.changed(&key.token);
         match differs {
             Some(differs) => self.mismatched.insert(key, differs),
             None => self.mismatched.remove(&key),

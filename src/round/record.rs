@@ -1,6 +1,6 @@
 //! From a finished check to what lasts: results, check states, findings, report.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ impl Engine {
             if self.is_configured(&check) {
                 let body = self.basis(&check, &result, now).to_string();
                 self.remember(Write::Answer(LastAnswer { key: check.key(), at: result.observed_at, body }));
-                self.latest.insert(check.key(), result);
+                self.latest.insert(check.key(), Arc::new(result));
                 self.explain_check(&check, now);
             }
         }
@@ -43,7 +43,8 @@ impl Engine {
     /// Whether the config still asks this; a reload in the middle of a round may have taken it away.
     pub(super) fn is_configured(&self, check: &Check) -> bool {
         let token = self.config.token(&check.token);
-        token.is_some_and(|token| token.checks.iter().any(|other| other.key() == check.key()))
+        let key = check.key();
+        token.is_some_and(|token| token.checks.iter().any(|other| other.key() == key))
     }
 
     /// Takes an answer into the state of its check and into its findings.
@@ -63,6 +64,7 @@ impl Engine {
             self.concluded.insert(key.clone(), now.mono);
         }
         self.checks.insert(key.clone(), state.clone());
+        self.shown.changed(&key.token);
         self.remember(Write::Check(state));
         for (kind, verdict) in [
             (FindingKind::UnexpectedGrant, Verdict::UnexpectedGrant),
@@ -88,7 +90,7 @@ impl Engine {
         let Some(check) = checks.find(|check| asks_for(check, &canary)) else { return };
         self.record_answer(check, Access::Allowed, now);
         self.record_prediction(check, Access::Allowed, now);
-        if let Some(result) = self.latest.get_mut(&check.key()) {
+        if let Some(result) = self.latest.get_mut(&check.key()).map(Arc::make_mut) {
             let verdict = compare(check.expected, Access::Allowed);
             result.found = Access::Allowed;
             result.access = Access::Allowed.as_str();
@@ -190,6 +192,7 @@ impl Engine {
                 self.tell(false, format!("{} is over: {what}", finding.kind));
             }
         }
+        self.shown.at_once();
         self.teller.note(&finding.key());
         self.findings.insert(key, finding.clone());
         self.remember(Write::Finding(finding));
@@ -256,18 +259,20 @@ impl Engine {
     fn finish_late(&mut self, at: usize, now: Moment) {
         let Some(result) = self.result_of(at, now) else { return };
         let key = result.key();
-        let same = self.latest.get(&key).is_some_and(|latest| latest.found == result.found);
-        if same {
-            self.latest.insert(key, result);
-        } else {
-            self.record_check(at, now);
+        match self.latest.get(&key) {
+            // Nearly always: the report goes on sharing what it has.
+            Some(latest) if **latest == result => {}
+            Some(latest) if latest.found == result.found => {
+                self.latest.insert(key, Arc::new(result));
+            }
+            _ => self.record_check(at, now),
         }
     }
 
     /// In a one-shot run the round's own results; in service the latest of every check, because a round of one
     /// kind says nothing of the others.
     fn report(&self, round: &BTreeSet<CheckKey>, started_at: Timestamp, finished_at: Timestamp) -> Report {
-        let results: Vec<CheckResult> = self
+        let results: Vec<Arc<CheckResult>> = self
             .config
             .tokens
             .iter()
@@ -404,15 +409,16 @@ impl Engine {
             .flat_map(|token| &token.checks)
             .map(crate::access::Check::key)
             .collect();
-        self.latest.retain(|key, _| configured.contains(key));
-        self.mismatched.retain(|key, _| configured.contains(key));
-        self.concluded.retain(|key, _| configured.contains(key));
         self.pacing.turns.retain(|key, _| configured.contains(key));
         let gone: Vec<CheckKey> =
             self.checks.keys().filter(|key| !configured.contains(key)).cloned().collect();
-        for key in gone {
-            self.checks.remove(&key);
-            self.unsaved.push(Write::ForgetCheck(key));
+        self.unsaved.extend(gone.into_iter().map(Write::ForgetCheck));
+        keep_of(&mut self.latest, &configured);
+        keep_of(&mut self.mismatched, &configured);
+        keep_of(&mut self.concluded, &configured);
+        keep_of(&mut self.checks, &configured);
+        for (key, state) in &mut self.checks {
+            state.key = key.clone();
         }
         let config = self.config.clone();
         let unwatched = |key: &FindingKey| {
@@ -424,12 +430,9 @@ impl Engine {
             let check = match (&key.token, key.permission, &key.target) {
                 // An ignore may name a check that is not there; its finding is about the ignore.
                 _ if key.kind == FindingKind::IgnoreExpired => true,
-                (Some(token), Some(permission), Some(target)) => configured.contains(&CheckKey {
-                    organization: key.organization.clone(),
-                    token: token.clone(),
-                    permission,
-                    target: target.clone(),
-                }),
+                (Some(token), Some(permission), Some(target)) => {
+                    configured.contains(&CheckKey::new(&*key.organization, token.clone(), permission, target))
+                }
                 _ => true,
             };
             let inventory = match key.kind {
@@ -457,6 +460,12 @@ impl Engine {
             live.canary.next_at.is_some() || live.canary.unfinished() || live.check.is_some()
         });
     }
+}
+
+/// Keeps what is of these keys, under these very keys, so that their names are in memory once.
+fn keep_of<T>(map: &mut BTreeMap<CheckKey, T>, configured: &BTreeSet<CheckKey>) {
+    let all = std::mem::take(map);
+    map.extend(all.into_iter().filter_map(|(key, value)| Some((configured.get(&key)?.clone(), value))));
 }
 
 /// What the log says of a finding: its sentence, unless words of the Hub may be in it.

@@ -223,7 +223,7 @@ impl Engine {
 
     fn end_declared(&mut self, now: Moment) -> bool {
         let Some(round) = &self.round else { return false };
-        if round.tokens.iter().any(|token| self.tokens.get(token).is_some_and(|state| state.asking)) {
+        if self.asks_any(&round.tokens) {
             return false;
         }
         let usable = |who: &TokenName| self.tokens.get(who).is_some_and(super::tokens::TokenState::usable);

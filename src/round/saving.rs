@@ -280,7 +280,7 @@ mod tests {
 
     fn key(target: &str) -> CheckKey {
         let (organization, token) = ("acme".to_owned(), TokenName::new("t"));
-        CheckKey { organization, token, permission: Permission::RepoCreate, target: target.to_owned() }
+        CheckKey::new(organization, token, Permission::RepoCreate, target)
     }
 
     fn latch(organization: &str, at: i64) -> Write {

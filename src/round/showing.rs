@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::access::Expected;
-use crate::exchange::Credential;
+use crate::access::{Expected, TokenName};
+use crate::config::Token;
 use crate::hub::canary;
 use crate::moment::Moment;
 use crate::report::{CheckView, Finding, FindingKind, OrganizationView, Snapshot};
@@ -15,14 +16,37 @@ use super::{Effect, Engine, ignores};
 /// Resolved findings that are still shown, at most.
 const RESOLVED_SHOWN: usize = 100;
 
+/// What was shown last.
+#[derive(Debug, Default)]
+pub(super) struct Shown {
+    /// The views of each token's checks, as long as nothing changed that they tell of.
+    views: BTreeMap<TokenName, Arc<[CheckView]>>,
+    /// Something changed that does not wait.
+    urgent: bool,
+    at: Option<Duration>,
+}
+
+impl Shown {
+    /// A check of this token changed.
+    pub(super) fn changed(&mut self, token: &TokenName) {
+        self.views.remove(token);
+    }
+
+    /// What changed is to be shown as soon as it is stored.
+    pub(super) fn at_once(&mut self) {
+        self.urgent = true;
+    }
+}
+
 impl Engine {
     /// Shows the state as it is now.
     pub(super) fn publish(&mut self, now: Moment) {
         self.changed = false;
+        let checks = self.check_views(now);
         let snapshot = Snapshot {
             at: now.wall,
             report: self.history.report.clone(),
-            checks: self.check_views(now),
+            checks,
             tokens: self.config.tokens.iter().map(|token| self.token_view(token, now)).collect(),
             organizations: self.organization_views(now),
             findings: self.shown_findings(),
@@ -44,12 +68,45 @@ impl Engine {
         self.out.append(&mut self.once_shown);
     }
 
-    fn check_views(&self, now: Moment) -> Vec<CheckView> {
+    /// Whether what changed may be shown by now: at once, but for results that follow one another in a round of many
+    /// tokens. That of a finding waits for nothing, nor does the end of the round.
+    pub(super) fn may_show(&self, now: Moment) -> bool {
+        let waits =
+            self.round.is_some() && !self.shown.urgent && self.once_shown.is_empty() && !self.stopping;
+        !waits || self.shows_at().is_none_or(|at| now.mono >= at)
+    }
+
+    /// When what changed may be shown at the latest.
+    pub(super) fn shows_at(&self) -> Option<Duration> {
+        let pause = u32::try_from(self.config.tokens.len()).unwrap_or(u32::MAX) / 100;
+        Some(self.shown.at? + Duration::from_millis(pause.into()))
+    }
+
+    /// Of each token the views of its checks; those that did not change are the same as before.
+    fn check_views(&mut self, now: Moment) -> Vec<Arc<[CheckView]>> {
+        let mut before = std::mem::take(&mut self.shown.views);
+        let config = self.config.clone();
+        let views = config.tokens.iter().map(|token| {
+            // What is accepted for a while changes by itself.
+            let passes = config.ignores.iter().any(|ignore| ignore.token == token.name);
+            let views = before.remove(&token.name).filter(|_| !passes);
+            if let Some(views) = &views {
+                debug_assert_eq!(**views, *self.views_of(token, now), "a change was not noted");
+            }
+            views.unwrap_or_else(|| self.views_of(token, now))
+        });
+        let views: Vec<Arc<[CheckView]>> = views.collect();
+        let names = config.tokens.iter().map(|token| token.name.clone());
+        self.shown =
+            Shown { views: names.zip(views.iter().cloned()).collect(), urgent: false, at: Some(now.mono) };
+        views
+    }
+
+    fn views_of(&self, token: &Token, now: Moment) -> Arc<[CheckView]> {
         let patience = self.patience();
-        self.config
-            .tokens
+        token
+            .checks
             .iter()
-            .flat_map(|token| &token.checks)
             .map(|check| {
                 let key = check.key();
                 let state = self.checks.get(&key);
@@ -74,7 +131,7 @@ impl Engine {
     pub(super) fn organization_views(&self, now: Moment) -> Vec<OrganizationView> {
         let mut lowest: BTreeMap<&str, f64> = BTreeMap::new();
         for token in &self.config.tokens {
-            let user = self.user_of(&Credential::Token(token.name.clone()));
+            let user = self.user_of_token(&token.name);
             if let Some(ratio) = self.pacing.pace.remaining_ratio(&user, now.mono) {
                 let entry = lowest.entry(&token.organization).or_insert(ratio);
                 *entry = entry.min(ratio);

@@ -24,6 +24,7 @@ mod predicted;
 mod probes;
 mod random;
 mod recalls;
+mod showing;
 mod sights;
 mod sinks;
 mod sooner;

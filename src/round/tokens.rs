@@ -1,5 +1,6 @@
 //! What is known of each token: its key, whether the Hub accepts it, whose it is, and what it may still ask.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -140,11 +141,14 @@ impl Engine {
     pub(super) fn user_of(&self, credential: &Credential) -> String {
         match credential {
             Credential::Anonymous => "anonymous".to_owned(),
-            Credential::Token(token) => self
-                .tokens
-                .get(token)
-                .and_then(|state| state.declared.as_ref())
-                .map_or_else(|| format!("token:{token}"), |known| known.declared.user.clone()),
+            Credential::Token(token) => self.user_of_token(token).into_owned(),
+        }
+    }
+
+    pub(super) fn user_of_token(&self, token: &TokenName) -> Cow<'_, str> {
+        match self.tokens.get(token).and_then(|state| state.declared.as_ref()) {
+            Some(known) => Cow::Borrowed(&known.declared.user),
+            None => Cow::Owned(format!("token:{token}")),
         }
     }
 
@@ -172,10 +176,17 @@ impl Engine {
             }
             state.asking = true;
             state.asked_at = Some(now.mono);
+            self.asking.insert(token.clone());
             let request = routes::whoami(Credential::Token(token.clone()));
             self.ask(Job::Whoami(token.clone()), request, None);
         }
-        wanted.iter().any(|token| self.tokens.get(token).is_some_and(|state| state.asking))
+        self.asks_any(wanted)
+    }
+
+    /// Whether a whoami of one of these, which stand in order, is under way.
+    pub(super) fn asks_any(&self, wanted: &[TokenName]) -> bool {
+        // Those under way are mostly of these, so that the first of them settles it; it is asked at every answer.
+        self.asking.iter().any(|token| wanted.binary_search(token).is_ok())
     }
 
     pub(super) fn hear_whoami(
@@ -191,6 +202,7 @@ impl Engine {
         if state.rest.is_zero() && !self.config.hub.loopback {
             self.allowance.give_back();
         }
+        self.asking.remove(token);
         self.changed = true;
         let heard = whoami::read(&exchange.outcome);
         if let (Heard::Unclear(UnknownReason::RateLimited), Ok(answer)) = (&heard, &exchange.outcome) {
@@ -232,6 +244,7 @@ impl Engine {
         if let Some(state) = self.tokens.get_mut(token) {
             state.asking = true;
             state.asked_at = Some(now.mono);
+            self.asking.insert(token.clone());
         }
         self.ask(Job::Whoami(token.clone()), routes::whoami(Credential::Token(token.clone())), None);
         true

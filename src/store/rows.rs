@@ -282,7 +282,7 @@ fn canary(line: &Line<'_>) -> Result<Canary, Trouble> {
         repo: repo_name(line)?,
         kind: line.word("kind")?,
         group: line.get("group_id")?,
-        target: line.get("target")?,
+        target: line.get::<String>("target")?,
         token: line.token("token")?,
         owner: line.get("owner")?,
         planned_at: line.at("planned_at")?,
@@ -341,12 +341,12 @@ pub(in crate::store) async fn last_answer(
 fn check(line: &Line<'_>) -> Result<CheckState, Trouble> {
     let allowed: Option<bool> = line.get("allowed")?;
     Ok(CheckState {
-        key: CheckKey {
-            organization: line.get("organization")?,
-            token: line.token("token")?,
-            permission: line.word("permission")?,
-            target: line.get("target")?,
-        },
+        key: CheckKey::new(
+            line.get::<String>("organization")?,
+            line.token("token")?,
+            line.word("permission")?,
+            line.get::<String>("target")?,
+        ),
         latest: Access::parse(line.get("access")?, line.get("reason")?).ok_or(Trouble::Row(line.table))?,
         observed_at: line.at("observed_at")?,
         conclusive: match (allowed, line.maybe_at("conclusive_at")?) {
@@ -366,7 +366,11 @@ fn creation(line: &Line<'_>) -> Result<Creation, Trouble> {
 }
 
 fn breaker(line: &Line<'_>) -> Result<Breaker, Trouble> {
-    Ok(Breaker { organization: line.get("organization")?, at: line.at("at")?, why: line.get("why")? })
+    Ok(Breaker {
+        organization: line.get::<String>("organization")?,
+        at: line.at("at")?,
+        why: line.get("why")?,
+    })
 }
 
 fn pause(line: &Line<'_>) -> Result<Pause, Trouble> {

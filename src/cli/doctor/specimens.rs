@@ -62,7 +62,7 @@ fn alerts(echo: &str, now: Timestamp) -> String {
 /// A state in which the Hub repeated the secrets wherever it could.
 fn snapshot(config: &Config, echo: &str, now: Timestamp) -> Snapshot {
     let checks = || config.tokens.iter().flat_map(|token| &token.checks).take(MOST);
-    let results: Vec<CheckResult> = checks().map(|check| result(check, echo, now)).collect();
+    let results: Vec<Arc<CheckResult>> = checks().map(|check| Arc::new(result(check, echo, now))).collect();
     let report = Report {
         schema: 1,
         started_at: now,
@@ -74,7 +74,7 @@ fn snapshot(config: &Config, echo: &str, now: Timestamp) -> Snapshot {
     Snapshot {
         at: now,
         report: Some(Arc::new(report)),
-        checks: checks().map(view).collect(),
+        checks: checks().map(|check| Arc::from([view(check)])).collect(),
         tokens: config.tokens.iter().map(token).collect(),
         organizations: config.organizations.iter().map(organization).collect(),
         findings: config.tokens.iter().take(MOST).map(|token| finding(token, echo, now)).collect(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::rows::State;
 use super::rows::State::{Fail, Ok as Fine, Warn};
 use super::*;
-use crate::access::UnknownReason;
+use crate::access::{Derived, UnknownReason};
 use crate::app::exam::{Ground, Kept, Medium, Posted, Stored};
 use crate::exchange::{Answer, Request};
 use crate::hub::whoami::{Membership, Scope as Entity};
@@ -432,6 +432,7 @@ fn every_place_would_show_a_leak() {
         expected: crate::access::Expected::Denied,
         method: crate::access::Method::Canary,
         stated: None,
+        kept: Derived::default(),
     };
     token.tokens[0].checks.push(check);
     let places = specimens::all(&token, echo, &metrics, NOW);

@@ -44,6 +44,7 @@ fn an_accepted_drift_is_no_finding_and_still_the_truth() {
     let drift: Vec<(String, bool)> = shown(&life)
         .checks
         .iter()
+        .flat_map(|own| own.iter())
         .filter(|check| check.key.token.as_str() == "open")
         .map(|check| (check.key.target.clone(), check.drift))
         .collect();

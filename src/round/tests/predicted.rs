@@ -44,7 +44,7 @@ fn life(role: &str, permissions: &[&str], holds: Holder) -> Life {
 
 fn created(life: &Life) -> CheckResult {
     let report = life.reports.last().expect("a report");
-    report.results.iter().find(|r| r.target == "model").expect("a result").clone()
+    report.results.iter().find(|r| r.target == "model").expect("a result").as_ref().clone()
 }
 
 fn lasting(life: &Life, kind: FindingKind) -> Vec<String> {
@@ -54,7 +54,13 @@ fn lasting(life: &Life, kind: FindingKind) -> Vec<String> {
 
 fn mismatch(life: &Life) -> Option<bool> {
     let shown = life.shown.clone().expect("something is shown");
-    shown.checks.iter().find(|c| c.key.target == "model").expect("it is there").prediction_mismatch
+    shown
+        .checks
+        .iter()
+        .flat_map(|own| own.iter())
+        .find(|c| c.key.target == "model")
+        .expect("it is there")
+        .prediction_mismatch
 }
 
 #[test]

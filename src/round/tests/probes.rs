@@ -54,7 +54,7 @@ fn found(life: &Life, permission: &str, token: &str) -> (&'static str, Option<&'
     let report = life.reports.last().expect("a report");
     let wanted =
         |r: &&crate::report::CheckResult| r.permission.as_str() == permission && r.token.as_str() == token;
-    report.results.iter().find(wanted).map(|r| (r.access, r.reason)).expect("a result")
+    report.results.iter().map(AsRef::as_ref).find(wanted).map(|r| (r.access, r.reason)).expect("a result")
 }
 
 /// The reasons why the organization is blind, if it is.

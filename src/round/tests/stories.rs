@@ -92,7 +92,7 @@ pub fn until(life: &mut Life, so: impl Fn(&Life) -> bool) {
 pub fn result(life: &Life, target: &str, token: &str) -> CheckResult {
     let report = life.reports.last().expect("a report");
     let found = report.results.iter().find(|r| r.target == target && r.token.as_str() == token);
-    found.unwrap_or_else(|| panic!("no result of {target}")).clone()
+    found.unwrap_or_else(|| panic!("no result of {target}")).as_ref().clone()
 }
 
 /// This fate for the n-th request of this method, else all is fine.
@@ -127,7 +127,7 @@ fn why_is_told_of_what_has_a_finding_and_of_nothing_else() {
     serve_for(&mut life, 2 * 900);
     let shown = life.shown.as_ref().expect("a snapshot");
     let mut wanted: Vec<CheckKey> =
-        life.reports.last().expect("a report").results.iter().map(CheckResult::key).collect();
+        life.reports.last().expect("a report").results.iter().map(|result| result.key()).collect();
     wanted.retain(|key| {
         shown.findings.iter().any(|f| {
             f.token.as_ref() == Some(&key.token)

@@ -214,7 +214,7 @@ pub(super) struct Count {
 /// Of each standing the number of checks, where there are any.
 pub(super) fn counts(snapshot: &Snapshot) -> Vec<Count> {
     let mut of: BTreeMap<&str, usize> = BTreeMap::new();
-    for view in &snapshot.checks {
+    for view in snapshot.checks.iter().flat_map(|own| own.iter()) {
         *of.entry(standing(view).0).or_default() += 1;
     }
     let all = [
@@ -284,7 +284,7 @@ pub(super) struct Chip<'a> {
 type Results<'a> = BTreeMap<(&'a str, &'a str, Permission, &'a str), &'a CheckResult>;
 
 fn results(snapshot: &Snapshot) -> Results<'_> {
-    let all = snapshot.report.iter().flat_map(|report| &report.results);
+    let all = snapshot.report.iter().flat_map(|report| &report.results).map(|result| &**result);
     all.map(|one| ((one.organization.as_str(), one.token.as_str(), one.permission, one.target.as_str()), one))
         .collect()
 }
@@ -345,7 +345,7 @@ pub(super) fn matrix<'a>(snapshot: &'a Snapshot, filter: &Filter, now: Timestamp
     let results = results(snapshot);
     let mut checks: BTreeMap<(&str, &str), Vec<(Permission, Chip<'a>)>> = BTreeMap::new();
     let mut columns = BTreeSet::new();
-    for view in &snapshot.checks {
+    for view in snapshot.checks.iter().flat_map(|own| own.iter()) {
         let of = (view.key.organization.as_str(), view.key.token.as_str());
         columns.insert(view.key.permission);
         checks.entry(of).or_default().push((view.key.permission, chip(view, &results, now)));
@@ -431,7 +431,7 @@ pub(super) struct FindingPage<'a> {
 
 pub(super) fn one<'a>(snapshot: &'a Snapshot, id: &str, now: Timestamp) -> Option<FindingPage<'a>> {
     let finding = snapshot.findings.iter().find(|finding| finding.key().id() == id);
-    let results = snapshot.report.iter().flat_map(|report| &report.results);
+    let results = snapshot.report.iter().flat_map(|report| &report.results).map(|result| &**result);
     let result = results.clone().find(|result| match finding {
         Some(finding) => {
             result.organization == finding.organization

@@ -30,12 +30,7 @@ fn token(name: &str, owner: &str) -> TokenView {
 
 fn check(name: &str, target: &str, allowed: Option<bool>, undetermined: Option<bool>) -> CheckView {
     CheckView {
-        key: CheckKey {
-            organization: "acme".into(),
-            token: TokenName::new(name),
-            permission: Permission::RepoWrite,
-            target: target.into(),
-        },
+        key: CheckKey::new("acme", TokenName::new(name), Permission::RepoWrite, target),
         expected: Expected::Denied,
         allowed,
         undetermined,
@@ -89,7 +84,14 @@ fn result(name: &str) -> CheckResult {
 
 fn report(summary: Summary, results: Vec<CheckResult>) -> Option<Arc<Report>> {
     let canaries = CanarySummary::default();
-    Some(Arc::new(Report { schema: 1, started_at: NOW, finished_at: NOW, summary, results, canaries }))
+    Some(Arc::new(Report {
+        schema: 1,
+        started_at: NOW,
+        finished_at: NOW,
+        summary,
+        results: results.into_iter().map(Arc::new).collect(),
+        canaries,
+    }))
 }
 
 #[test]
@@ -181,7 +183,7 @@ fn every_check_is_counted_once_by_how_it_stands() {
 fn what_cannot_be_seen_is_written_out_and_a_form_sends_it_back_as_it_is() {
     let name = "a\u{202e}b\u{200b}<i>";
     let snapshot = Snapshot {
-        checks: vec![check(name, "\u{feff}\u{0}ä\u{202e}", None, None)],
+        checks: vec![Arc::from([check(name, "\u{feff}\u{0}ä\u{202e}", None, None)])],
         tokens: vec![token(name, "\u{200d}")],
         ..Snapshot::default()
     };
@@ -206,7 +208,11 @@ fn many() -> Snapshot {
     checks[90] = check(&names[90], "acme/m", None, None);
     let owner = |n: usize| if n.is_multiple_of(2) { "even" } else { "odd" };
     let tokens = names.iter().enumerate().map(|(n, name)| token(name, owner(n))).collect();
-    Snapshot { checks, tokens, ..Snapshot::default() }
+    Snapshot {
+        checks: checks.into_iter().map(|check| Arc::from([check])).collect(),
+        tokens,
+        ..Snapshot::default()
+    }
 }
 
 #[test]
@@ -269,7 +275,11 @@ fn a_check_is_called_what_it_is() {
         (Allowed, Some(false), Some(false), false, "denial", "denied, accepted or not confirmed yet"),
     ] {
         let view = CheckView { expected, drift, ..check("ci", "acme/m", allowed, undetermined) };
-        let snapshot = Snapshot { checks: vec![view], tokens: vec![token("ci", "")], ..Snapshot::default() };
+        let snapshot = Snapshot {
+            checks: vec![Arc::from([view])],
+            tokens: vec![token("ci", "")],
+            ..Snapshot::default()
+        };
         let shown = matrix(&snapshot, &Filter::of(""), NOW);
         let chip = &shown.rows[0].cells[0][0];
         assert_eq!((chip.class, chip.word), (class, word), "{expected} {allowed:?} {undetermined:?} {drift}");
@@ -340,7 +350,7 @@ fn no_name_becomes_markup() {
     for name in names {
         let snapshot = Snapshot {
             report: report(Summary::default(), vec![result(&name)]),
-            checks: vec![check(&name, &name, Some(true), Some(false))],
+            checks: vec![Arc::from([check(&name, &name, Some(true), Some(false))])],
             tokens: vec![token(&name, &name)],
             organizations: ["acme", name.as_str()].map(organization).to_vec(),
             findings: vec![finding(FindingKind::UnexpectedGrant, &name, None)],

@@ -84,12 +84,7 @@ fn step(canary: &Canary, event: &str) -> Write {
 }
 
 fn key(target: &str) -> CheckKey {
-    CheckKey {
-        organization: "acme".into(),
-        token: TokenName::new("ci"),
-        permission: Permission::RepoCreate,
-        target: target.into(),
-    }
+    CheckKey::new("acme", TokenName::new("ci"), Permission::RepoCreate, target)
 }
 
 fn check(target: &str, latest: Access) -> CheckState {
