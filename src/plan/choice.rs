@@ -63,12 +63,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn candidate(place: usize, last: Option<i64>, severity: Severity, allowed: usize) -> Candidate {
-        let key = CheckKey {
-            organization: "acme".to_owned(),
-            token: TokenName::new(&format!("t{place:03}")),
-            permission: Permission::RepoCreate,
-            target: "model".to_owned(),
-        };
+        let token = TokenName::new(&format!("t{place:03}"));
+        let key = CheckKey::new("acme", token, Permission::RepoCreate, "model");
         let last_turn = last.map(Timestamp);
         Candidate { place, key, last_turn, severity, allowed, canary: true, stand_in: None }
     }

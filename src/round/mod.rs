@@ -68,7 +68,7 @@ use rounds::Round;
 use saving::{Op, STORE_PATIENCE, Unsaved};
 use sentinels::Trial;
 use showing::Shown;
-use sooner::Sooner;
+use sooner::OutOfTurn;
 use sweeps::Sweep;
 use tokens::TokenState;
 
@@ -158,11 +158,7 @@ pub struct Engine {
     only: Vec<TokenName>,
     /// A one-shot engine was given its task; before that it has not done everything, but nothing.
     tasked: bool,
-    /// Tokens to be probed out of turn, each in a round of its own.
-    wanted: Vec<TokenName>,
-    /// Tokens to be probed out of turn because of what was heard, and when that was last done.
-    sooner: BTreeMap<TokenName, Sooner>,
-    hurried: BTreeMap<TokenName, Duration>,
+    out_of_turn: OutOfTurn,
     recovering: bool,
     round: Option<Round>,
     unsaved: Unsaved,
@@ -241,9 +237,7 @@ impl Engine {
             due: Classes::default(),
             only: Vec::new(),
             tasked: false,
-            wanted: Vec::new(),
-            sooner: BTreeMap::new(),
-            hurried: BTreeMap::new(),
+            out_of_turn: OutOfTurn::default(),
             sweeps: BTreeMap::new(),
             left_changed: false,
             left_due: None,
@@ -326,7 +320,7 @@ impl Engine {
                 self.due = due;
                 self.tasked = true;
             }
-            Event::Probe(token) => self.wanted.push(token),
+            Event::Probe(token) => self.out_of_turn.asked.push(token),
             Event::Sweep => self.want_sweeps(),
             Event::Recalled { organization, found } => self.recalled(&organization, found, now),
             Event::Keys(keys) => self.take_keys(keys, now),
@@ -393,8 +387,7 @@ impl Engine {
     fn stop(&mut self, now: Moment) {
         self.stopping = true;
         self.due = Classes::default();
-        self.wanted.clear();
-        self.sooner.clear();
+        self.out_of_turn = OutOfTurn::default();
         self.drop_round(now);
     }
 
@@ -428,7 +421,7 @@ impl Engine {
         let quiet = self.flights.is_empty() && self.ops.is_empty() && stored;
         let idle = self.round.is_none()
             && self.due.is_empty()
-            && self.wanted.is_empty()
+            && self.out_of_turn.asked.is_empty()
             && !self.recovering
             && !self.sweeping();
         let wanted = self.stopping || (self.mode.one_shot && self.tasked && idle);

@@ -78,8 +78,10 @@ impl Round {
 impl Engine {
     /// Begins the next round, if one is due and none is running.
     pub(super) fn begin_round(&mut self, now: Moment) -> bool {
-        let nothing =
-            self.due.is_empty() && self.wanted.is_empty() && !self.recovering && !self.sooner_is_due(now);
+        let nothing = self.due.is_empty()
+            && self.out_of_turn.asked.is_empty()
+            && !self.recovering
+            && !self.sooner_is_due(now);
         if self.round.is_some() || self.stopping || nothing {
             return false;
         }
@@ -126,9 +128,9 @@ impl Engine {
         if recovery {
             return (Classes::default(), Vec::new());
         }
-        if self.due.is_empty() && !self.wanted.is_empty() {
+        if self.due.is_empty() && !self.out_of_turn.asked.is_empty() {
             let due = Classes { probe: true, canary: true, declared: false };
-            return (due, std::mem::take(&mut self.wanted));
+            return (due, std::mem::take(&mut self.out_of_turn.asked));
         }
         if self.due.is_empty() {
             return self.take_sooner(now);

@@ -4,6 +4,7 @@
 //! Never sooner than a bound and never for long: a Hub that says something else every time gets no more than one round
 //! out of turn per token and bound.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::access::{Check, TokenName};
@@ -15,9 +16,20 @@ use crate::schedule::Classes;
 use super::Engine;
 use super::rounds::Phase;
 
+/// Tokens to be probed out of turn.
+#[derive(Debug, Default)]
+pub(super) struct OutOfTurn {
+    /// Because a person asked, in the next round that is free.
+    pub asked: Vec<TokenName>,
+    /// Because of what was heard, in a round of their own.
+    sooner: BTreeMap<TokenName, Sooner>,
+    /// When that was last done.
+    last: BTreeMap<TokenName, Duration>,
+}
+
 /// What a token is wanted for before its schedule, and from when on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Sooner {
+struct Sooner {
     at: Duration,
     due: Classes,
 }
@@ -74,9 +86,9 @@ impl Engine {
         if due.is_empty() || self.mode.one_shot || self.observing || self.stopping {
             return;
         }
-        let rested = self.hurried.get(token).map_or(Duration::ZERO, |last| *last + SOONEST);
+        let rested = self.out_of_turn.last.get(token).map_or(Duration::ZERO, |last| *last + SOONEST);
         let at = (now.mono + after).max(rested);
-        let wanted = self.sooner.entry(token.clone()).or_insert(Sooner { at, due });
+        let wanted = self.out_of_turn.sooner.entry(token.clone()).or_insert(Sooner { at, due });
         *wanted = Sooner { at: wanted.at.min(at), due: wanted.due.and(due) };
     }
 
@@ -88,6 +100,7 @@ impl Engine {
     /// What is wanted by now, for a round of its own: which checks, and whose.
     pub(super) fn take_sooner(&mut self, now: Moment) -> (Classes, Vec<TokenName>) {
         let ripe: Vec<TokenName> = self
+            .out_of_turn
             .sooner
             .iter()
             .filter(|(_, wanted)| wanted.at <= now.mono)
@@ -95,8 +108,8 @@ impl Engine {
             .collect();
         let mut due = Classes::default();
         for token in &ripe {
-            due = self.sooner.remove(token).map_or(due, |wanted| due.and(wanted.due));
-            self.hurried.insert(token.clone(), now.mono);
+            due = self.out_of_turn.sooner.remove(token).map_or(due, |wanted| due.and(wanted.due));
+            self.out_of_turn.last.insert(token.clone(), now.mono);
         }
         (due, ripe)
     }
@@ -104,13 +117,13 @@ impl Engine {
     /// Tokens that are configured no more are wanted no more.
     pub(super) fn forget_sooner(&mut self) {
         let config = &self.config;
-        self.sooner.retain(|token, _| config.token(token).is_some());
-        self.hurried.retain(|token, _| config.token(token).is_some());
+        self.out_of_turn.sooner.retain(|token, _| config.token(token).is_some());
+        self.out_of_turn.last.retain(|token, _| config.token(token).is_some());
     }
 
     /// When the next is wanted.
     pub(super) fn sooner_wakes(&self) -> Option<Duration> {
-        self.sooner.values().map(|wanted| wanted.at).min()
+        self.out_of_turn.sooner.values().map(|wanted| wanted.at).min()
     }
 }
 
