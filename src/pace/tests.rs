@@ -95,16 +95,22 @@ fn an_answer_of_the_window_before_says_nothing_of_this_one() {
 
 #[test]
 fn what_is_contested_is_spread_and_what_is_not_is_taken() {
-    let at_last = |left: u32, manner| {
+    let after = |asked: u32, left: u32, manner| {
         let mut pace = Pace::new(1.0);
-        ask(&mut pace, "bob", Told { reset: Some(S(100)), ..told(left) }, 0);
+        for _ in 0..asked {
+            ask(&mut pace, "bob", Told { reset: Some(S(100)), ..told(left) }, 0);
+        }
         pace.may("bob", manner, S(0))
     };
+    let at_last = |left: u32, manner| after(10, left, manner);
     // 200 seconds of it are over.
     assert_eq!(at_last(990, Manner::AtOnce), Ok(()));
     assert!(matches!(at_last(600, Manner::Spread), Err(Wait::Until(at)) if at < S(2)));
     assert_eq!(at_last(600, Manner::AtOnce), Ok(()), "others need fewer than 400 more");
     assert!(matches!(at_last(200, Manner::AtOnce), Err(Wait::Until(_))), "they need it all");
+    // But for a hundredth, whatever they need.
+    assert_eq!(after(1, 200, Manner::AtOnce), Ok(()));
+    assert!(after(2, 200, Manner::AtOnce).is_err());
     let mut early = Pace::new(1.0);
     ask(&mut early, "bob", Told { reset: Some(S(300)), ..told(999) }, 0);
     let at_once = (0..500).take_while(|_| {

@@ -19,6 +19,8 @@ const TRIALS: u32 = 4;
 const LEFT_TO_OTHERS: f64 = 0.9;
 /// As long as more than this part of the window is to come. Later chance weighs more than the mean.
 const EARLY: f64 = 0.5;
+/// Less than this part of what is left hurts nobody, however much others seem to use: a round of one token is often no more.
+const UNNOTICED: f64 = 0.01;
 /// A look at how much is left, where it may be more than what was foreseen: at this part of the time left.
 const LOOKS: f64 = 8.0;
 const SHORTEST_LOOK: Duration = Duration::from_millis(500);
@@ -160,12 +162,13 @@ impl Window {
         }
         self.ours = self.ours.saturating_add(1);
         if let Some(left) = told.remaining {
-            self.look(left, now.saturating_sub(told.took));
+            self.look(left, now.saturating_sub(told.took), told.refused.is_some());
         }
     }
 
-    /// So many were left at this moment, or a little later.
-    fn look(&mut self, left: u32, at: Duration) {
+    /// So many were left at this moment, or a little later. A refusal says that nothing is, but not who took it: of the
+    /// others it would make the worst, and in the next window leave nothing to us.
+    fn look(&mut self, left: u32, at: Duration, refused: bool) {
         let first = self.least.is_none();
         if self.least.is_some_and(|(least, _)| least <= left) {
             return;
@@ -175,6 +178,9 @@ impl Window {
         let Some(quota) = self.quota else { return };
         let ratio = (f64::from(left) / f64::from(quota)).clamp(0.0, 1.0);
         self.lowest = Some(self.lowest.map_or(ratio, |lowest| lowest.min(ratio)));
+        if refused {
+            return;
+        }
         let used = f64::from(quota.saturating_sub(left).saturating_sub(self.ours));
         let over = self.length.saturating_sub(self.ends.saturating_sub(at)).as_secs_f64();
         if first && self.others == Others::default() {
@@ -217,6 +223,9 @@ impl Window {
         let unseen = self.ends.saturating_sub(room.seen).as_secs_f64();
         let part = unseen / self.length.as_secs_f64().max(1.0);
         if part > EARLY && room.left - LEFT_TO_OTHERS * f64::from(room.quota) * part >= 1.0 {
+            return Ok(());
+        }
+        if f64::from(self.ours) + f64::from(self.in_air) < UNNOTICED * room.left {
             return Ok(());
         }
         let ahead = self.ends.saturating_sub(now);
