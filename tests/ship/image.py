@@ -197,7 +197,7 @@ def planted(engine, tell):
     tell("careless", confined(pid), planted=3)
     tell("careless, as it reports itself", weak(http(f"http://127.0.0.1:{port}/metrics")[1]), planted=2)
     engine.podman("rm", "-f", "careless")
-    starved = engine.podman("run", "--rm", "--name", "starved", "--network", "host", *AS_SHIPPED, "--tmpfs", "/tmp", "--memory", "6m", IMAGE,
+    starved = engine.podman("run", "--rm", "--name", "starved", "--network", "host", *AS_SHIPPED, "--tmpfs", "/tmp", "--memory", "4m", IMAGE,
                             "demo", "--once", "--listen", f"127.0.0.1:{port}", check=False)
     tell("too little memory", ["it is killed"] if starved.returncode == 137 else [], planted=1)
 

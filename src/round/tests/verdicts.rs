@@ -176,8 +176,9 @@ impl Life {
             .count();
         let unreachable = report.results.iter().any(|result| {
             use crate::access::UnknownReason::{HubError, Network, Timeout};
+            // What the round before found in its last moment is not of this one.
             matches!(result.found, Access::Undetermined(Network | Timeout | HubError))
-                && result.observed_at >= report.started_at
+                && result.observed_at > report.started_at
         });
         // Then nobody can tell by its time what is of this round.
         let quiet = moved.is_none() || self.ghost.clock_set;
