@@ -19,8 +19,6 @@ pub struct Candidate {
     pub severity: Severity,
     /// Creation calls that its user may make in 24 hours, in its organization.
     pub allowed: usize,
-    /// It makes a canary; else it is tried on a sentinel as it stands, which is a creation call as well.
-    pub canary: bool,
     /// The sentinel on which it may be tried instead.
     pub stand_in: Option<RepoName>,
 }
@@ -66,7 +64,7 @@ mod tests {
         let token = TokenName::new(&format!("t{place:03}"));
         let key = CheckKey::new("acme", token, Permission::RepoCreate, "model");
         let last_turn = last.map(Timestamp);
-        Candidate { place, key, last_turn, severity, allowed, canary: true, stand_in: None }
+        Candidate { place, key, last_turn, severity, allowed, stand_in: None }
     }
 
     fn chosen(due: Vec<Candidate>, used: usize) -> Vec<usize> {

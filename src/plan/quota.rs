@@ -48,7 +48,8 @@ pub struct Known {
     pub declared: BTreeMap<TokenName, (Timestamp, Declared)>,
     /// When checks were last answered conclusively.
     pub concluded: BTreeMap<CheckKey, Timestamp>,
-    /// Who made creation calls in the last 24 hours: a user, or `token:NAME`.
+    /// Who made creation calls in the last 24 hours: a user, or `token:NAME`; what was tried on a
+    /// sentinel in place of a canary stands under `sentinel:USER`, and counts for nobody here.
     pub creations: Vec<String>,
     /// Canaries of the journal that are unfinished; a run looks after them first, beside this plan.
     pub unfinished: usize,
@@ -290,7 +291,6 @@ fn lots(user: &User, config: &Config, round: &CallPlan, known: &Known, used: usi
             last_turn: known.concluded.get(&key).copied(),
             severity: token.severity,
             allowed: usize::try_from(organization.max_creations_per_day).unwrap_or(usize::MAX),
-            canary: check.creates(),
             stand_in: stand_in(check, organization.sentinel.as_ref()),
         };
         checks.push((key, candidate));

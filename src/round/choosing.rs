@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::access::{Access, Check, Method, RepoType, Severity, Target, UnknownReason};
+use crate::access::{Access, Check, RepoType, Severity, Target, UnknownReason};
 use crate::exchange::Credential;
 use crate::moment::Moment;
 use crate::plan::choice::{Candidate, Lot, choose, stand_in};
@@ -33,7 +33,6 @@ impl Engine {
                 last_turn: self.last_turn(&check.key()),
                 severity: self.config.token(&check.token).map_or(Severity::Info, |token| token.severity),
                 allowed,
-                canary: check.method == Method::Canary,
                 stand_in: stand_in(check, sentinel),
             };
             due.entry(user).or_default().push(candidate);

@@ -36,8 +36,6 @@ pub(super) struct TokenState {
     asked_at: Option<Duration>,
     /// For how long after that it is not asked again without a schedule.
     rest: Duration,
-    /// A whoami is under way.
-    pub asking: bool,
     /// What its declarations are held against; goes on when the secret changes.
     pub past: Option<Past>,
     /// What the config makes of `declared`; there as long as that is.
@@ -168,13 +166,12 @@ impl Engine {
             let state = self.tokens.entry(token.clone()).or_default();
             let rested = state.rested(now);
             let due = due.declared || (!fresh && rested);
-            if !due || state.asking || !matches!(state.key, Some(Ok(_))) {
+            if !due || self.asking.contains(token) || !matches!(state.key, Some(Ok(_))) {
                 continue;
             }
             if !loopback && !self.allowance.take(now.mono) {
                 continue;
             }
-            state.asking = true;
             state.asked_at = Some(now.mono);
             self.asking.insert(token.clone());
             let request = routes::whoami(Credential::Token(token.clone()));
@@ -197,7 +194,6 @@ impl Engine {
         now: Moment,
     ) {
         let state = self.tokens.entry(token.clone()).or_default();
-        state.asking = false;
         state.rest = rest_after(&exchange.outcome);
         if state.rest.is_zero() && !self.config.hub.loopback {
             self.allowance.give_back();
@@ -235,14 +231,13 @@ impl Engine {
         let asked = |since: Option<Duration>| state.asked_at.is_some_and(|at| since.is_none_or(|s| at >= s));
         let rested = state.rested(now);
         let fit = matches!(state.key, Some(Ok(_))) && !asked(begun);
-        if state.asking {
+        if self.asking.contains(token) {
             return true;
         }
         if !fit || !(loopback || (rested && self.allowance.take(now.mono))) {
             return false;
         }
         if let Some(state) = self.tokens.get_mut(token) {
-            state.asking = true;
             state.asked_at = Some(now.mono);
             self.asking.insert(token.clone());
         }
