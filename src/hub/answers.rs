@@ -3,8 +3,10 @@
 //! The texts are the Hub's, as known in public; a text that is not here is never guessed at. Each row of a table
 //! has its name, under which `tests/answers/` holds an answer with its source.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
+use memchr::memmem::Finder;
 use serde_json::Value;
 
 use crate::access::{DenyReason, RepoName, RepoType, UnknownReason, words};
@@ -35,7 +37,12 @@ fn says_json(answer: &Answer) -> bool {
 
 /// Whether there is a body that says it is JSON and cannot be read as such.
 pub fn unreadable(answer: &Answer) -> bool {
-    says_json(answer) && !answer.body.trim().is_empty() && json(answer).is_none()
+    cannot_be_read(answer, json(answer).as_ref())
+}
+
+/// The same, of what was read already.
+fn cannot_be_read(answer: &Answer, body: Option<&Value>) -> bool {
+    body.is_none() && says_json(answer) && !answer.body.trim().is_empty()
 }
 
 words! {
@@ -62,10 +69,14 @@ pub fn envelope(answer: &Answer) -> Option<String> {
 
 /// The same, with its form.
 pub fn envelope_row(answer: &Answer) -> (EnvelopeRow, Option<String>) {
-    if answer.content_type == "text/html" || unreadable(answer) {
+    if answer.content_type == "text/html" {
         return (EnvelopeRow::Foreign, None);
     }
-    let body = json(answer).unwrap_or_default();
+    let body = json(answer);
+    if cannot_be_read(answer, body.as_ref()) {
+        return (EnvelopeRow::Foreign, None);
+    }
+    let body = body.unwrap_or_default();
     let joined = |texts: Vec<&str>| Some(texts.join("; "));
     match (body.get("error"), body.get("errors")) {
         (Some(Value::String(text)), _) => (EnvelopeRow::Text, Some(text.clone())),
@@ -110,10 +121,12 @@ pub fn refusal(text: &str, restrictions: &[String]) -> Refusal {
 
 /// The same, with the row that decided.
 pub fn refusal_row(text: &str, restrictions: &[String]) -> (RefusalRow, Refusal) {
-    if text.contains("Access to this resource is disabled") {
+    let text = text.as_bytes();
+    if DISABLED.find(text).is_some() {
         return (RefusalRow::Disabled, Refusal::Disabled);
     }
-    let known = TEXTS.iter().find(|(_, fragment, _)| text.contains(fragment));
+    let known = FRAGMENTS.iter().position(|fragment| fragment.find(text).is_some());
+    let known = known.and_then(|at| TEXTS.get(at));
     let (row, why) = known.map_or((RefusalRow::Unheard, DenyReason::Other), |(row, _, why)| (*row, *why));
     match by_restriction(restrictions).filter(|_| matches!(why, DenyReason::Scope | DenyReason::Other)) {
         Some(why) => (RefusalRow::Restricted, Refusal::Denied(why)),
@@ -142,24 +155,26 @@ impl Object<'_> {
     /// Whether a refusal names another namespace or repository, letter for letter. A text that names none, as those
     /// of some years ago, names no other.
     pub fn is_not_in(&self, text: &str) -> bool {
-        let namespaces = after(text, "under the namespace \"", '"').chain(after(text, "on namespace ", ','));
+        let namespaces = NAMESPACES.iter().flat_map(|(before, end)| {
+            after(text, before).map(|rest| rest.split(*end).next().unwrap_or_default())
+        });
         let repo = |kind: RepoType, name: &str| {
             self.repo.is_some_and(|(asked, repo)| asked == kind && name == repo.to_string())
         };
-        let other_repo = |kind: &RepoType| {
-            ["Access to", "request to access"]
-                .iter()
-                .any(|before| after(text, &format!("{before} {kind} "), ' ').any(|name| !repo(*kind, name)))
+        // The kind comes first, then the name.
+        let other_repo = |words: &str| {
+            let (kind, rest) = words.split_once(' ').unwrap_or_default();
+            let kind = RepoType::ALL.iter().find(|known| known.as_str() == kind);
+            kind.is_some_and(|kind| !repo(*kind, rest.split(' ').next().unwrap_or_default()))
         };
         let other = |name: &str| self.namespace.is_some_and(|namespace| namespace != name);
-        namespaces.into_iter().any(other) || RepoType::ALL.iter().any(other_repo)
+        namespaces.into_iter().any(other) || REPOS.iter().any(|before| after(text, before).any(other_repo))
     }
 }
 
-/// Whatever stands between the two, at every place.
-fn after<'a>(text: &'a str, before: &str, end: char) -> impl Iterator<Item = &'a str> {
-    let rests = text.match_indices(before).map(|(at, _)| at + before.len()).collect::<Vec<_>>();
-    rests.into_iter().filter_map(move |at| text.get(at..)?.split(end).next())
+/// Whatever follows this, at every place.
+fn after<'a>(text: &'a str, before: &'a Finder<'_>) -> impl Iterator<Item = &'a str> {
+    before.find_iter(text.as_bytes()).filter_map(move |at| text.get(at + before.needle().len()..))
 }
 
 /// Whether the address that an answer gives is another repository's; where there is none, it is no other's.
@@ -205,6 +220,18 @@ pub const TEXTS: &[(RefusalRow, &str, DenyReason)] = &[
     (RefusalRow::Providers, "does not have sufficient permissions", DenyReason::Scope),
     (RefusalRow::GatedScope, "Please enable access to public gated repositories in your fine-grained token", DenyReason::Scope),
 ];
+
+/// What they are looked for with; to make that takes longer than to look.
+static FRAGMENTS: LazyLock<Vec<Finder<'static>>> =
+    LazyLock::new(|| TEXTS.iter().map(|(_, fragment, _)| Finder::new(fragment)).collect());
+static DISABLED: LazyLock<Finder<'static>> =
+    LazyLock::new(|| Finder::new("Access to this resource is disabled"));
+/// What stands before the name of a namespace, and where the name ends.
+static NAMESPACES: LazyLock<[(Finder<'static>, char); 2]> =
+    LazyLock::new(|| [(Finder::new("under the namespace \""), '"'), (Finder::new("on namespace "), ',')]);
+/// What stands before the kind and the name of a repository.
+static REPOS: LazyLock<[Finder<'static>; 2]> =
+    LazyLock::new(|| [Finder::new("Access to "), Finder::new("request to access ")]);
 
 /// The `securityRestrictions` of whoami (OpenAPI).
 pub const RESTRICTIONS: &[(&str, DenyReason)] = &[

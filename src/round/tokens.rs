@@ -266,8 +266,11 @@ impl Engine {
             }
         };
         self.hub_reachable = Some(answer.status < 500);
-        self.answered_in_round |= of_the_hub(exchange);
-        self.hear_date(exchange, now);
+        let hubs = of_the_hub(exchange);
+        self.answered_in_round |= hubs;
+        if hubs {
+            self.hear_date(exchange, now);
+        }
         let Credential::Token(token) = &exchange.request.credential else { return };
         if replaced {
             return;
@@ -279,7 +282,8 @@ impl Engine {
                 state.accepted = true;
                 state.dead = false;
             }
-            403 if envelope(answer).is_some() => {
+            // In the Hub's envelope.
+            403 if hubs => {
                 state.alive = true;
                 state.accepted = true;
                 state.dead = false;
