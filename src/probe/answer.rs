@@ -126,9 +126,10 @@ fn json(content_type: &str) -> bool {
 
 /// A header's first value: scrubbed, printable, short.
 fn header(headers: &HeaderMap, name: &str, limit: usize, keyring: &Keyring) -> Option<String> {
-    let value = keyring.scrub(headers.get(name)?.as_bytes()).into_owned();
-    let printable = |byte: u8| if (0x20..0x7F).contains(&byte) { char::from(byte) } else { '?' };
-    Some(value.into_iter().take(limit).map(printable).collect())
+    let value = keyring.scrub(headers.get(name)?.as_bytes());
+    let cut = value.get(..limit).unwrap_or(&value);
+    let printable = |byte: &u8| if (0x20..0x7F).contains(byte) { *byte } else { b'?' };
+    String::from_utf8(cut.iter().map(printable).collect()).ok()
 }
 
 fn body(bytes: Vec<u8>, content_type: &str, keyring: &Keyring) -> String {

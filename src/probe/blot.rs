@@ -84,9 +84,10 @@ struct Layer {
 impl Layer {
     /// `None` where there is nothing to undo.
     fn undo(text: &[u8], spelling: Spelling) -> Option<Layer> {
-        let seen = |byte: &u8| matches!(byte, b' '..=b'~');
+        // Without a way out in the middle: whole vectors are looked at, and nearly every text is looked at to its end.
+        let plain = |byte: &u8| matches!(byte, b' '..=b'~') & (*byte != b'\\');
         let needed = match spelling {
-            Spelling::Escapes => text.contains(&b'\\') || !text.iter().all(seen),
+            Spelling::Escapes => !text.iter().fold(true, |all, byte| all & plain(byte)),
             Spelling::Percents => text.contains(&b'%'),
         };
         if !needed {

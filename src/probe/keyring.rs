@@ -1,11 +1,13 @@
 //! The tokens of this moment, and the blotting out of every one of them in whatever comes back.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use aho_corasick::{AhoCorasick, MatchKind};
+use memchr::memmem;
 
 use super::blot::blot;
 use crate::access::TokenName;
@@ -18,13 +20,41 @@ pub(super) const REDACTED: &str = "[redacted]";
 /// token of the Hub is far longer.
 const SHORTEST: usize = 8;
 
+/// So many letters of a secret are looked for first: those that all tokens of the Hub share.
+const BEGIN: usize = 3;
+
+/// With more beginnings than this it is faster to look for whole secrets at once.
+const MOST_BEGINS: usize = 8;
+
 /// What looks for secrets.
 enum Finder {
     /// There is nothing to look for.
     Nothing,
-    Secrets(AhoCorasick),
+    Secrets(Secrets),
     /// There are more secrets than can be looked for (gigabytes of them): nothing may be shown at all.
     Blind,
+}
+
+/// All of them in one pass, and how they begin: nearly no text holds even that, and a beginning is found far faster.
+struct Secrets {
+    whole: AhoCorasick,
+    /// Every one of them begins like one of these; none where those are too many to be looked for one by one.
+    begins: Option<Vec<memmem::Finder<'static>>>,
+}
+
+impl Secrets {
+    fn find<'t>(&'t self, text: &'t [u8]) -> impl Iterator<Item = Range<usize>> + 't {
+        let absent = |begins: &Vec<memmem::Finder<'_>>| begins.iter().all(|begin| begin.find(text).is_none());
+        let searched = !self.begins.as_ref().is_some_and(absent);
+        searched.then(|| self.whole.find_iter(text)).into_iter().flatten().map(|found| found.range())
+    }
+}
+
+/// The different beginnings of these secrets: so few letters that no secret can be told from another by them.
+fn begins<'s>(secrets: impl Iterator<Item = &'s str>) -> Option<Vec<memmem::Finder<'static>>> {
+    let begins: BTreeSet<&[u8]> = secrets.filter_map(|secret| secret.as_bytes().get(..BEGIN)).collect();
+    let few = begins.len() <= MOST_BEGINS;
+    few.then(|| begins.into_iter().map(|begin| memmem::Finder::new(begin).into_owned()).collect())
 }
 
 /// Name → secret, or the fault that makes it unusable. Filled anew for every round, so that no old secret
@@ -79,21 +109,25 @@ impl Keyring {
             Finder::Nothing => None,
             Finder::Blind => return Cow::Borrowed(REDACTED.as_bytes()),
         };
+        // No spelling is shorter than what it spells.
+        if bytes.len() < SHORTEST {
+            return Cow::Borrowed(bytes);
+        }
         blot(bytes, REDACTED, |text| {
-            let known =
-                finder.into_iter().flat_map(|finder| finder.find_iter(text)).map(|found| found.range());
-            known.chain(shapes(text)).collect()
+            finder.into_iter().flat_map(|finder| finder.find(text)).chain(shapes(text)).collect()
         })
     }
 
     fn finder(&self) -> Finder {
-        let known = self.secrets.values().flatten().map(Secret::expose).filter(|s| s.len() >= SHORTEST);
+        let known = || self.secrets.values().flatten().map(Secret::expose).filter(|s| s.len() >= SHORTEST);
         // Longest first, so that of two secrets that begin alike nothing is left standing. No prefilter: it
         // would keep whole copies of the secrets.
-        let finder =
-            AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).prefilter(false).build(known);
-        match finder {
-            Ok(finder) if finder.patterns_len() > 0 => Finder::Secrets(finder),
+        let whole =
+            AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).prefilter(false).build(known());
+        match whole {
+            Ok(whole) if whole.patterns_len() > 0 => {
+                Finder::Secrets(Secrets { whole, begins: begins(known()) })
+            }
             Ok(_) => Finder::Nothing,
             Err(_) => Finder::Blind,
         }
@@ -144,6 +178,14 @@ mod tests {
             "x[redacted]x [redacted][redacted]"
         );
         assert_eq!(told(&ring, "short hf_abcdefg"), "short hf_abcdefg");
+        // Beginnings that differ, few and many.
+        for count in [3, 40] {
+            let secrets: Vec<String> = (0..count).map(|n| format!("{n:02}x-secret-{n:02}")).collect();
+            let ring = self::ring(&secrets.iter().map(String::as_str).collect::<Vec<_>>());
+            for secret in &secrets {
+                assert_eq!(told(&ring, &format!("00 {secret}x")), "00 [redacted]x");
+            }
+        }
         ring.insert(TokenName::new("late"), Secret::from_bytes(b"hf_came_later"));
         assert_eq!(told(&ring, "hf_came_later"), "[redacted]");
         assert_eq!(told(&Keyring::new(), "hf_abcdefgh"), "hf_abcdefgh");

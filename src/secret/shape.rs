@@ -4,9 +4,14 @@
 //! makes a token.
 
 use std::ops::Range;
+use std::sync::LazyLock;
+
+use memchr::memmem;
 
 /// How the Hub's tokens begin; `shapes` looks for their first letters.
 const PREFIXES: [&str; 2] = ["hf_", "api_org_"];
+
+static BEGINS: LazyLock<[memmem::Finder<'static>; 2]> = LazyLock::new(|| PREFIXES.map(memmem::Finder::new));
 
 /// What may follow the prefix, before a JSON web token.
 const SIGNED: [&str; 3] = ["oauth_", "jwt_", "refresh_"];
@@ -21,6 +26,10 @@ const SHARED: usize = 3;
 /// as the text is long.
 pub fn shapes(text: &[u8]) -> Vec<Range<usize>> {
     let mut found = Vec::new();
+    // Nearly no text holds even the beginning of one, and that is found far faster.
+    if BEGINS.iter().all(|begin| begin.find(text).is_none()) {
+        return found;
+    }
     let mut at = 0;
     while let Some(next) = text.get(at..).and_then(|rest| rest.iter().position(|byte| b"ha".contains(byte))) {
         at += next;
