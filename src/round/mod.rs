@@ -351,7 +351,14 @@ impl Engine {
         let round = self.round.as_ref().and_then(Round::wake_at);
         // What is due already waits for something that will be an event of its own: waking for it would spin.
         let shows = self.shows_at().filter(|_| self.changed);
-        let saved = [self.retry_at, self.left_due, self.behind_until(), self.notices_wake(now), shows];
+        let saved = [
+            self.retry_at,
+            self.holds_until(),
+            self.left_due,
+            self.behind_until(),
+            self.notices_wake(now),
+            shows,
+        ];
         [canaries, round, self.sweep_wakes(), self.sooner_wakes()]
             .into_iter()
             .chain(saved)

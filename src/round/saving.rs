@@ -21,6 +21,11 @@ const STORE_RETRY: Duration = Duration::from_secs(5);
 /// Faults of the store in a row after which an engine that is to end does so without having stored everything;
 /// what the journal lacks then, the next start looks for.
 pub(super) const STORE_PATIENCE: u32 = 4;
+/// Results of a round that is under way wait this long for others, so that they are made durable together. Nothing is
+/// sent on the strength of them, and nothing is shown before.
+const HELD: Duration = Duration::from_millis(100);
+/// So many do not wait any longer.
+const HELD_MOST: usize = 512;
 /// Results kept while the store fails, at most; the oldest go first, never a canary's.
 const UNSAVED_LIMIT: usize = 10_000;
 
@@ -89,6 +94,10 @@ pub(super) struct Unsaved {
     failed: BTreeMap<u64, Vec<Write>>,
     /// What came to pass since the last batch left.
     new: Vec<Write>,
+    /// Something in it is more than a result.
+    pressing: bool,
+    /// Since when it waits for more.
+    since: Option<Duration>,
 }
 
 impl Unsaved {
@@ -97,11 +106,17 @@ impl Unsaved {
     }
 
     pub(super) fn push(&mut self, write: Write) {
+        self.pressing |= !matches!(write, Write::Check(_) | Write::Answer(_));
         self.new.push(write);
     }
 
     pub(super) fn extend(&mut self, writes: impl IntoIterator<Item = Write>) {
-        self.new.extend(writes);
+        writes.into_iter().for_each(|write| self.push(write));
+    }
+
+    /// Whether it is nothing but results, and those are few.
+    fn may_wait(&self) -> bool {
+        self.failed.is_empty() && !self.pressing && self.new.len() < HELD_MOST
     }
 
     /// Oldest first.
@@ -155,6 +170,7 @@ impl Unsaved {
     }
 
     fn take(&mut self) -> Vec<Write> {
+        (self.pressing, self.since) = (false, None);
         if self.failed.is_empty() {
             return std::mem::take(&mut self.new);
         }
@@ -186,10 +202,24 @@ impl Engine {
 
     pub(super) fn save(&mut self, now: Moment) {
         let rested = self.retry_at.is_none_or(|at| now.mono >= at);
-        if !self.saving && rested {
+        if !self.saving && rested && !self.holds(now) {
             self.retry_at = None;
             self.flush();
         }
+    }
+
+    /// Whether what is unsaved waits for more; a round that is over, or a stop, ends that at once.
+    fn holds(&mut self, now: Moment) -> bool {
+        if self.unsaved.is_empty() || self.round.is_none() || self.stopping || !self.unsaved.may_wait() {
+            return false;
+        }
+        let since = *self.unsaved.since.get_or_insert(now.mono);
+        now.mono < since + HELD
+    }
+
+    /// When what waits for more is written at the latest.
+    pub(super) fn holds_until(&self) -> Option<Duration> {
+        self.unsaved.since.map(|since| since + HELD)
     }
 
     fn flush(&mut self) {
@@ -319,6 +349,27 @@ mod tests {
         unsaved.failed(1, vec![pause(1), unlatch("acme", 1)], &BTreeSet::new());
         assert_eq!(taken(&mut unsaved), told(&[pause(1), pause(3), latch("acme", 3), pause(5)]));
         assert!(unsaved.is_empty());
+    }
+
+    #[test]
+    fn only_results_wait_for_others_and_not_many_of_them() {
+        let mut unsaved = Unsaved::default();
+        let fill = |unsaved: &mut Unsaved, count| (0..count).for_each(|_| unsaved.push(answer("a")));
+        fill(&mut unsaved, HELD_MOST - 1);
+        assert!(unsaved.may_wait());
+        unsaved.push(answer("a"));
+        assert!(!unsaved.may_wait());
+        for more in [pause(1), latch("acme", 1), Write::ForgetCheck(key("a"))] {
+            unsaved.take();
+            unsaved.push(answer("a"));
+            assert!(unsaved.may_wait());
+            unsaved.push(more);
+            unsaved.push(answer("a"));
+            assert!(!unsaved.may_wait());
+        }
+        unsaved.take();
+        unsaved.failed(1, vec![answer("a")], &BTreeSet::new());
+        assert!(!unsaved.may_wait());
     }
 
     #[test]

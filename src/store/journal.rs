@@ -10,11 +10,10 @@ use super::bodies;
 use super::evidence::{self, Kind};
 use super::fault::Trouble;
 use super::head::Head;
-use super::notices;
 use super::replay::CREATIONS_STAY;
-use super::{Breaker, Creation, Declared, LastAnswer, Pause, Write};
+use super::{Breaker, Creation, Declared, Pause, Write};
+use super::{notices, results};
 use crate::access::CheckKey;
-use crate::alert::CheckState;
 use crate::intent::Canary;
 use crate::moment::Timestamp;
 use crate::report::Finding;
@@ -24,12 +23,25 @@ pub(super) use super::rows::{kept, last_answer, latest_canaries, transitions};
 /// Over how long creation calls count.
 pub(super) const CREATIONS_COUNT: Duration = Duration::from_secs(24 * 3600);
 
-/// Writes one entry: its rows, and what the record is to say of it after `head`.
-pub(super) async fn write(
+/// Writes entries in their order. Results that follow one another are written together, checks first: an answer stands
+/// beside its check, and nothing else is between them.
+pub(super) async fn write_all(
     connection: &mut SqliteConnection,
     head: &mut Head,
-    entry: &Write,
+    entries: &[Write],
 ) -> Result<(), Trouble> {
+    let is_result = |entry: &Write| matches!(entry, Write::Check(_) | Write::Answer(_));
+    for run in entries.chunk_by(|one, next| is_result(one) && is_result(next)) {
+        match run {
+            [entry] => write(connection, head, entry).await?,
+            run => results::write(connection, run).await?,
+        }
+    }
+    Ok(())
+}
+
+/// Writes one entry: its rows, and what the record is to say of it after `head`.
+async fn write(connection: &mut SqliteConnection, head: &mut Head, entry: &Write) -> Result<(), Trouble> {
     match entry {
         Write::Canary { canary, event, at } => {
             let before = stored_state(connection, canary.id).await?;
@@ -43,8 +55,8 @@ pub(super) async fn write(
             return Ok(());
         }
         Write::Creation(creation) => write_creation(connection, creation).await?,
-        Write::Check(state) => write_check(connection, state).await?,
-        Write::Answer(answer) => write_answer(connection, answer).await?,
+        Write::Check(state) => results::checks(connection, &[state]).await?,
+        Write::Answer(answer) => results::answers(connection, &[answer]).await?,
         Write::ForgetCheck(key) => forget_check(connection, key).await?,
         Write::Finding(finding) => {
             let news = is_news(connection, finding).await?;
@@ -243,56 +255,6 @@ async fn write_creation(connection: &mut SqliteConnection, creation: &Creation) 
         .execute(connection)
         .await?;
     failpoint!("row.creation");
-    Ok(())
-}
-
-async fn write_check(connection: &mut SqliteConnection, state: &CheckState) -> Result<(), Trouble> {
-    sqlx::query(
-        "INSERT INTO checks
-             (organization, token, permission, target, access, reason, observed_at, allowed, conclusive_at,
-              bad_streak, good_streak, firing_since, firing)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
-         ON CONFLICT (organization, token, permission, target) DO UPDATE SET
-             access = excluded.access, reason = excluded.reason, observed_at = excluded.observed_at,
-             allowed = excluded.allowed, conclusive_at = excluded.conclusive_at,
-             bad_streak = excluded.bad_streak, good_streak = excluded.good_streak,
-             firing_since = excluded.firing_since, firing = excluded.firing",
-    )
-    .bind(&state.key.organization)
-    .bind(state.key.token.as_str())
-    .bind(state.key.permission.as_str())
-    .bind(&state.key.target)
-    .bind(state.latest.as_str())
-    .bind(state.latest.reason())
-    .bind(state.observed_at.0)
-    .bind(state.conclusive.map(|(allowed, _)| allowed))
-    .bind(state.conclusive.map(|(_, at)| at.0))
-    .bind(state.bad_streak)
-    .bind(state.good_streak)
-    .bind(state.firing_since.map(|at| at.0))
-    .bind(state.firing.map(|verdict| verdict.as_str()))
-    .execute(connection)
-    .await?;
-    failpoint!("row.check");
-    Ok(())
-}
-
-async fn write_answer(connection: &mut SqliteConnection, answer: &LastAnswer) -> Result<(), Trouble> {
-    sqlx::query(
-        "INSERT INTO answers (organization, token, permission, target, at, body)
-         VALUES ($1, $2, $3, $4, $5, $6)
-         ON CONFLICT (organization, token, permission, target) DO UPDATE SET
-             at = excluded.at, body = excluded.body",
-    )
-    .bind(&answer.key.organization)
-    .bind(answer.key.token.as_str())
-    .bind(answer.key.permission.as_str())
-    .bind(&answer.key.target)
-    .bind(answer.at.0)
-    .bind(&answer.body)
-    .execute(connection)
-    .await?;
-    failpoint!("row.answer");
     Ok(())
 }
 

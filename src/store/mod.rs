@@ -23,6 +23,7 @@ mod journal;
 mod notices;
 mod opening;
 mod replay;
+mod results;
 mod rows;
 mod sqlite;
 #[cfg(test)]

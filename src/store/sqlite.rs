@@ -241,9 +241,7 @@ impl Store {
                 let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
                 failpoint!("write.begun", step(batch));
                 let mut head = self.still_ours(&mut transaction).await?;
-                for entry in batch {
-                    journal::write(&mut transaction, &mut head, entry).await?;
-                }
+                journal::write_all(&mut transaction, &mut head, batch).await?;
                 self.stand().may_move_to(&head);
                 failpoint!("write.filled", step(batch));
                 let asked_at = Instant::now();

@@ -198,6 +198,37 @@ async fn findings_that_ended_long_ago_are_not_told_any_more() {
     store.close().await;
 }
 
+/// More than one statement holds, and not a whole number of them; what comes later stays.
+#[tokio::test]
+async fn results_that_follow_one_another_are_written_as_if_one_by_one() {
+    let place = Place::new();
+    let store = place.store().await;
+    let mut batch = Vec::new();
+    for n in 0..100 {
+        // Each stands in it twice, the second time with another answer.
+        let (target, turn) = (format!("t{}", n % 50), n / 50);
+        let latest = if turn == 0 { Access::Allowed } else { Access::Denied(DenyReason::Scope) };
+        batch.push(Write::Check(check(&target, latest)));
+        batch.push(Write::Answer(LastAnswer {
+            key: key(&target),
+            at: at(n),
+            body: format!("{turn} {target}"),
+        }));
+        if n == 70 {
+            batch.push(Write::ForgetCheck(key("t3")));
+        }
+    }
+    store.write(&batch).await.expect("writes");
+    let kept = store.load(at(9)).await.expect("reads").checks;
+    let denied = kept.iter().filter(|state| state.latest == Access::Denied(DenyReason::Scope)).count();
+    assert_eq!((kept.len(), denied), (49, 49));
+    for n in 0..50 {
+        let body = store.last_answer(&key(&format!("t{n}"))).await.expect("reads").map(|last| last.body);
+        assert_eq!(body, (n != 3).then(|| format!("1 t{n}")));
+    }
+    store.close().await;
+}
+
 #[tokio::test]
 async fn what_an_answer_rests_on_is_kept_until_its_check_is_forgotten() {
     let place = Place::new();
