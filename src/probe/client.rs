@@ -41,8 +41,8 @@ pub(super) enum Reuse {
     Never,
 }
 
-/// Idle connections kept, and for how long.
-const IDLE: (usize, Duration) = (8, Duration::from_secs(30));
+/// Idle connections kept, and for how long: as many as a round uses at the same time, or each burst makes its own.
+const IDLE: (usize, Duration) = (64, Duration::from_secs(30));
 
 /// More response headers than this are not an answer.
 const MOST_HEADERS: usize = 100;

@@ -5,7 +5,7 @@
 //! Knows connections by their own address, because the client tells nothing else of them. Knows nothing of tokens or
 //! answers. Serves the prober.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -60,23 +60,31 @@ impl Clients {
     }
 }
 
-/// Connections on which an answer came, the latest last. The system may give the address of one that is over to a
+/// Connections on which an answer came, with the turn of the latest. The system may give the address of one that is over to a
 /// fresh one; if that one is lost at once, a read is sent once more without need.
 #[derive(Default)]
-struct Answered(Mutex<VecDeque<SocketAddr>>);
+struct Answered(Mutex<Turns>);
+
+#[derive(Default)]
+struct Turns {
+    last: u64,
+    of: BTreeMap<SocketAddr, u64>,
+}
 
 impl Answered {
-    fn known(&self) -> MutexGuard<'_, VecDeque<SocketAddr>> {
+    fn known(&self) -> MutexGuard<'_, Turns> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn on(&self, connection: Option<SocketAddr>) {
         let Some(connection) = connection else { return };
         let mut known = self.known();
-        known.retain(|other| *other != connection);
-        known.push_back(connection);
-        if known.len() > MOST {
-            known.pop_front();
+        known.last += 1;
+        let turn = known.last;
+        known.of.insert(connection, turn);
+        if known.of.len() > MOST {
+            let oldest = known.of.iter().min_by_key(|(_, turn)| **turn).map(|(connection, _)| *connection);
+            oldest.map(|connection| known.of.remove(&connection));
         }
     }
 
@@ -91,10 +99,8 @@ impl Answered {
         let mut about = Extensions::new();
         connection.get_extras(&mut about);
         let connection = address(&about);
-        let mut known = self.known();
-        let before = known.len();
-        known.retain(|other| Some(*other) != connection);
-        known.len() < before && unread.is_some_and(|error| !error.is_parse())
+        let before = connection.and_then(|connection| self.known().of.remove(&connection));
+        before.is_some() && unread.is_some_and(|error| !error.is_parse())
     }
 }
 
@@ -136,14 +142,14 @@ mod tests {
         let answered = Answered::default();
         let connection =
             |port: usize| SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).expect("a port")));
-        for port in (1..=MOST + 9).chain([20, 20]) {
+        // One that answers again is among the latest.
+        for port in (1..=MOST).chain([5, 5]).chain(MOST + 1..=MOST + 9) {
             answered.on(Some(connection(port)));
         }
         answered.on(None);
         let known = answered.known();
-        assert_eq!(
-            (known.len(), known.front(), known.back()),
-            (MOST, Some(&connection(10)), Some(&connection(20)))
-        );
+        let ports: Vec<usize> =
+            (1..=MOST + 9).filter(|port| known.of.contains_key(&connection(*port))).collect();
+        assert_eq!((known.of.len(), ports.first(), ports.get(1)), (MOST, Some(&5), Some(&11)));
     }
 }

@@ -35,7 +35,11 @@ impl Origin {
 
     /// Whether this URL leads to the origin and carries no credential of its own.
     pub(super) fn owns(&self, url: &Url) -> bool {
-        url.origin() == self.url.origin() && url.username().is_empty() && url.password().is_none()
+        url.scheme() == self.url.scheme()
+            && url.host() == self.url.host()
+            && url.port_or_known_default() == self.url.port_or_known_default()
+            && url.username().is_empty()
+            && url.password().is_none()
     }
 
     /// The URL of a path and query below the origin. Refused is whatever might lead elsewhere, and whatever
@@ -45,7 +49,7 @@ impl Origin {
         if !path.starts_with('/') || path.starts_with("//") || path.contains(odd) {
             return None;
         }
-        let url = Url::parse(&format!("{}{path}", self.text)).ok()?;
+        let url = self.url.join(path).ok()?;
         // The parser folds `..`, also as `%2e%2E`; comparing what came out with what went in finds them all.
         let kept = match url.query() {
             Some(query) => path.strip_suffix(query).and_then(|p| p.strip_suffix('?')) == Some(url.path()),
