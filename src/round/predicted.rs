@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use crate::access::{
     Access, Check, CheckKey, Expected, RepoName, RepoType, Severity, Target, TokenName, UnknownReason,
 };
@@ -30,6 +32,24 @@ pub(super) struct Sighted {
     at: Option<Timestamp>,
     /// Checks whose prediction waits for another look; one is under way then.
     awaited: BTreeSet<CheckKey>,
+}
+
+/// What a result rests on, as the store keeps it.
+#[derive(Serialize)]
+struct Basis<'a> {
+    evidence: Vec<Asked<'a>>,
+    explanation: &'a str,
+    known: Known,
+}
+
+/// A request of it, with what the contract's JSON leaves out.
+#[derive(Serialize)]
+struct Asked<'a> {
+    failure: Option<&'a str>,
+    method: &'a str,
+    path: &'a str,
+    request_id: Option<&'a str>,
+    status: Option<u16>,
 }
 
 impl Engine {
@@ -149,9 +169,15 @@ impl Engine {
     }
 
     /// Draws what follows from an answer and its prediction. An answer that is none changes nothing.
-    pub(super) fn record_prediction(&mut self, check: &Check, found: Access, now: Moment) {
+    pub(super) fn record_prediction(
+        &mut self,
+        check: &Check,
+        prediction: Option<&Prediction>,
+        found: Access,
+        now: Moment,
+    ) {
         let since = self.round.as_ref().map_or(now.wall, |round| round.begun.wall);
-        self.draw_prediction(check, found, since, now);
+        self.draw_prediction(check, prediction, found, since, now);
     }
 
     /// A whoami was heard that was asked because of an answer: that answer is held against it. Older ones are
@@ -170,8 +196,9 @@ impl Engine {
         let Some(latest) = self.latest.get(&check.key()) else { return };
         let (found, observed) = (latest.found, latest.observed_at);
         let since = self.round.as_ref().map_or(observed, |round| round.begun.wall.min(observed));
-        self.draw_prediction(check, found, since, now);
-        let predicted = self.prediction(check, now).and_then(|p| p.outcome.as_str());
+        let prediction = self.prediction(check, now);
+        self.draw_prediction(check, prediction.as_ref(), found, since, now);
+        let predicted = prediction.and_then(|p| p.outcome.as_str());
         if let Some(latest) = self.latest.get_mut(&check.key()).map(Arc::make_mut) {
             latest.predicted = predicted;
             self.changed = true;
@@ -182,14 +209,21 @@ impl Engine {
     /// Nothing new is told on the word of a whoami, or of a look at the repository, that is older than `since`:
     /// token, role or repository may have changed before the answer. Then they are asked anew, whoami as far as its
     /// own strict limit lets us.
-    fn draw_prediction(&mut self, check: &Check, found: Access, since: Timestamp, now: Moment) {
-        let Some(prediction) = self.prediction(check, now) else { return };
+    fn draw_prediction(
+        &mut self,
+        check: &Check,
+        prediction: Option<&Prediction>,
+        found: Access,
+        since: Timestamp,
+        now: Moment,
+    ) {
+        let Some(prediction) = prediction else { return };
         if found.conclusive().is_none() {
             return;
         }
         let key = check.key();
-        let differs = mismatch(&prediction, found);
-        let latent = check.expected == Expected::Denied && latent(&prediction, found);
+        let differs = mismatch(prediction, found);
+        let latent = check.expected == Expected::Denied && latent(prediction, found);
         let drawn = [
             (check_finding(FindingKind::PredictionMismatch, &key), differs == Some(true)),
             (check_finding(FindingKind::LatentGrant, &key), latent),
@@ -219,7 +253,7 @@ impl Engine {
         };
         for (key, lasts) in drawn {
             let kind = key.kind;
-            let detail = || sentences::predicted(kind, check, &prediction, found);
+            let detail = || sentences::predicted(kind, check, prediction, found);
             self.set_finding(key, lasts, Severity::Warning, detail, now.wall);
         }
     }
@@ -258,22 +292,21 @@ impl Engine {
     }
 
     /// What a result rests on, as the store keeps it for whoever asks why beside the daemon.
-    pub(super) fn basis(&self, check: &Check, result: &CheckResult, now: Moment) -> serde_json::Value {
-        let evidence: Vec<serde_json::Value> = result
-            .evidence
-            .iter()
-            .map(|e| {
-                serde_json::json!({
-                    "method": e.method, "path": e.path, "status": e.status,
-                    "request_id": e.request_id, "failure": e.failure,
-                })
-            })
-            .collect();
-        serde_json::json!({
-            "evidence": evidence,
-            "explanation": result.explanation,
-            "known": self.known_of(check, now),
-        })
+    pub(super) fn basis(&self, check: &Check, result: &CheckResult, now: Moment) -> String {
+        let evidence = result.evidence.iter().map(|e| Asked {
+            failure: e.failure,
+            method: e.method,
+            path: &e.path,
+            request_id: e.request_id.as_deref(),
+            status: e.status,
+        });
+        let basis = Basis {
+            evidence: evidence.collect(),
+            explanation: &result.explanation,
+            known: self.known_of(check, now),
+        };
+        // Nothing in it can fail: all keys are texts.
+        serde_json::to_string(&basis).unwrap_or_default()
     }
 
     /// Tells the grounds of the check that is to be explained, if one is.

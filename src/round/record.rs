@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::access::{Access, Check, CheckKey, Severity, TokenName, UnknownReason, Verdict};
+use crate::access::{Access, Check, CheckKey, Severity, Target, TokenName, UnknownReason, Verdict};
 use crate::alert::CheckState;
 use crate::compare::compare;
 use crate::config::Token;
+use crate::hub::predict::Prediction;
 use crate::intent::{Canary, CanaryState, ShownState};
 use crate::moment::{Moment, Timestamp};
 use crate::report::{
@@ -26,13 +27,14 @@ const ENDED_KEPT: usize = 1000;
 impl Engine {
     /// Takes the end of a check into its state, its finding and the latest results.
     pub(super) fn record_check(&mut self, at: usize, now: Moment) {
-        let Some(result) = self.result_of(at, now) else { return };
         let check = self.round.as_ref().and_then(|round| round.jobs.get(at)).map(|job| job.check.clone());
         if let Some(check) = check {
+            let prediction = self.prediction(&check, now);
+            let Some(result) = self.result_of(at, prediction.as_ref(), now) else { return };
             self.record_answer(&check, result.found, now);
-            self.record_prediction(&check, result.found, now);
+            self.record_prediction(&check, prediction.as_ref(), result.found, now);
             if self.is_configured(&check) {
-                let body = self.basis(&check, &result, now).to_string();
+                let body = self.basis(&check, &result, now);
                 self.remember(Write::Answer(LastAnswer { key: check.key(), at: result.observed_at, body }));
                 self.latest.insert(check.key(), Arc::new(result));
                 self.explain_check(&check, now);
@@ -89,7 +91,8 @@ impl Engine {
         let mut checks = config.token(&canary.token).into_iter().flat_map(|token| &token.checks);
         let Some(check) = checks.find(|check| asks_for(check, &canary)) else { return };
         self.record_answer(check, Access::Allowed, now);
-        self.record_prediction(check, Access::Allowed, now);
+        let prediction = self.prediction(check, now);
+        self.record_prediction(check, prediction.as_ref(), Access::Allowed, now);
         if let Some(result) = self.latest.get_mut(&check.key()).map(Arc::make_mut) {
             let verdict = compare(check.expected, Access::Allowed);
             result.found = Access::Allowed;
@@ -104,7 +107,7 @@ impl Engine {
     }
 
     /// The result of a check of this round, as of now.
-    fn result_of(&self, at: usize, now: Moment) -> Option<CheckResult> {
+    fn result_of(&self, at: usize, prediction: Option<&Prediction>, now: Moment) -> Option<CheckResult> {
         let job = self.round.as_ref()?.jobs.get(at)?;
         let live = job.canary.and_then(|id| self.canaries.get(&id));
         // Presence that was proved after the check was ended still turns its answer into a grant.
@@ -113,7 +116,7 @@ impl Engine {
             None => job.found?,
         };
         let canary = live.map(|live| shown(&live.canary));
-        Some(self.describe(job, found, canary, now))
+        Some(self.describe(job, found, canary, prediction, now))
     }
 
     fn describe(
@@ -121,6 +124,7 @@ impl Engine {
         job: &CheckJob,
         found: Access,
         canary: Option<CanaryShown>,
+        prediction: Option<&Prediction>,
         now: Moment,
     ) -> CheckResult {
         let check = &job.check;
@@ -141,7 +145,7 @@ impl Engine {
             reason: found.reason(),
             verdict,
             declared: known.is_some(),
-            predicted: self.prediction(check, now).and_then(|p| p.outcome.as_str()),
+            predicted: prediction.and_then(|p| p.outcome.as_str()),
             observed_at: ended,
             duration_ms: u64::try_from(job.took().as_millis()).unwrap_or(u64::MAX),
             evidence: job.evidence.clone(),
@@ -257,7 +261,12 @@ impl Engine {
 
     /// What became known after the check was told: the canary's end, or its presence.
     fn finish_late(&mut self, at: usize, now: Moment) {
-        let Some(result) = self.result_of(at, now) else { return };
+        let Some(job) = self.round.as_ref().and_then(|round| round.jobs.get(at)) else { return };
+        if self.stands(job, now) {
+            return;
+        }
+        let prediction = self.prediction(&job.check, now);
+        let Some(result) = self.result_of(at, prediction.as_ref(), now) else { return };
         let key = result.key();
         match self.latest.get(&key) {
             // Nearly always: the report goes on sharing what it has.
@@ -267,6 +276,22 @@ impl Engine {
             }
             _ => self.record_check(at, now),
         }
+    }
+
+    /// Whether the latest result is this one, and nothing that it tells of can have changed since: it is not about a
+    /// repository, of which more may have been seen, nor was anything declared meanwhile.
+    fn stands(&self, job: &CheckJob, now: Moment) -> bool {
+        let (Some(latest), Some(ended)) = (self.latest.get(&job.check.key()), job.ended) else {
+            return false;
+        };
+        let heard_at =
+            self.tokens.get(&job.check.token).and_then(|state| state.declared.as_ref()).map(|k| k.at);
+        job.canary.is_none()
+            && job.check.target == Target::Whole
+            && job.found == Some(latest.found)
+            && latest.observed_at == ended.wall
+            && latest.declared == self.declared(&job.check.token, now).is_some()
+            && heard_at.is_none_or(|at| at < ended.wall)
     }
 
     /// In a one-shot run the round's own results; in service the latest of every check, because a round of one
