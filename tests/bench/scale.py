@@ -5,7 +5,8 @@ Method: N tokens with ten read-only checks each, against a Hub that answers fast
 on. `check` is timed; `serve` is started, watched through its first round, scraped, left idle, then a second round is begun and the
 config reloaded in the middle of it; the Hub counts what it was asked, so that a probe lost or doubled is seen. Memory is
 what /proc says of the daemon. SCOPEWATCH_BIN (else target/release) is measured. Limits: everything shares this machine's
-cores with the Hub; times are of this machine. No test: prints a table with the goals, exit 1 where one is missed. Needs Python 3.11.
+cores with the Hub; times are of this machine. No test: prints a table with the goals (`--table`: as table.py reads it), exit 1 where
+one is missed. Needs Python 3.11.
 """
 
 import argparse
@@ -25,6 +26,7 @@ import urllib.request
 from pathlib import Path
 
 import fakehub
+import table
 from port import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,16 +74,22 @@ def cpu(pid):
 
 
 class Bench:
-    """The Hubs, the config and the daemon."""
+    """The Hubs, the config and the daemon. `probe` is the schedule of the checks: by default there is one round, at the start."""
 
-    def __init__(self, binary, folder, tokens):
-        self.binary, self.folder, self.tokens = binary, folder, tokens
+    checks = CHECKS
+
+    def __init__(self, binary, folder, tokens, probe="0 0 0 1 1 *"):
+        self.binary, self.folder, self.tokens, self.probe = binary, folder, tokens, probe
         self.port, self.hub, self.real = free_port(), free_port(), free_port()
+        self.endpoint, self.fake = f"'http://127.0.0.1:{self.hub}'", None
         self.config, self.log, self.processes = folder / "scopewatch.yaml", open(folder / "log", "wb"), []
         self.write_world()
         self.write_config("")
         self.start("hub", "--listen", f"127.0.0.1:{self.real}", "--world", str(folder / "world.yaml"))
         wait_for(f"http://127.0.0.1:{self.real}/_sim/world", self.processes[-1])
+        self.start_fake()
+
+    def start_fake(self):
         self.fake = multiprocessing.get_context("spawn").Process(target=fakehub.serve, args=(self.hub, self.real))
         self.fake.start()
         time.sleep(1)
@@ -103,12 +111,12 @@ class Bench:
                 self.secret(f"token-{number:06}", f"hf_scale_{number:028}")
             self.secret("janitor", "hf_janitor_of_scale")
         lines = [f"# {comment}",
-                 f"hub: {{endpoint: 'http://127.0.0.1:{self.hub}', quota_share: 1, max_in_flight: 64, in_flight_horizon: 1s}}",
-                 "schedule: {probe: '0 0 0 1 1 *', declared: '0 0 0 1 1 *'}",
+                 f"hub: {{endpoint: {self.endpoint}, quota_share: 1, max_in_flight: 64, in_flight_horizon: 1s}}",
+                 f"schedule: {{probe: '{self.probe}', declared: '0 0 0 1 1 *'}}",
                  "organizations: [{name: acme, janitor: janitor}]",
                  f"server: {{listen: '127.0.0.1:{self.port}', lifecycle: true}}",
                  f"store: {{url: 'sqlite://{self.folder}/state.db'}}", "expectations:", "  all:"]
-        for permission in CHECKS:
+        for permission in self.checks:
             repo = ", repo: acme/model" if permission.startswith("repo") else ""
             lines.append(f"    - {{permission: {permission}{repo}, access: denied}}")
         lines += ["tokens:", f"- {{name: janitor, organization: acme, secret: {{file: {secrets}/janitor}}}}"]
@@ -137,8 +145,9 @@ class Bench:
         return float(found[1]) if found else 0.0
 
     def end(self):
-        self.fake.kill()
-        self.fake.join()
+        if self.fake:
+            self.fake.kill()
+            self.fake.join()
         for process in reversed(self.processes):
             process.send_signal(signal.SIGTERM)
             try:
@@ -189,7 +198,7 @@ def reloaded_in_round(bench, daemon, figures, patience):
     get(bench.url("/-/reload"), b"")
     figures["reload s"] = time.perf_counter() - began
     figures["asked when reloaded"] = bench.asked()["asked"]
-    done, wanted = until_round(bench, daemon, patience), bench.tokens * len(CHECKS)
+    done, wanted = until_round(bench, daemon, patience), bench.tokens * len(bench.checks)
     counted = bench.asked()
     figures["probes lost"] = wanted - counted["asked"] if done else wanted
     figures["probes doubled"] = counted["doubled"]
@@ -227,6 +236,7 @@ def main():
     options.add_argument("--idle", type=int, default=60, help="seconds")
     options.add_argument("--patience", type=int, default=600, help="seconds for a round")
     options.add_argument("--no-reload", action="store_true")
+    options.add_argument("--table", action="store_true")
     chosen = options.parse_args()
     binary = os.environ.get("SCOPEWATCH_BIN", str(ROOT / "target/release/scopewatch"))
     if not shutil.which(binary):
@@ -237,15 +247,21 @@ def main():
             figures = measure(bench, chosen)
         finally:
             bench.end()
-    print(f"{chosen.tokens} tokens x {len(CHECKS)} checks; {os.cpu_count()} cores, shared with the Hub")
-    missed = 0
-    for name, value in figures.items():
-        goals = GOALS.get(name, {})
-        goal = goals.get(chosen.tokens, goals.get(0))
-        verdict = "" if goal is None else f"  goal {goal}" + ("  MISSED" if value > goal else "  met")
-        missed += verdict.endswith("MISSED")
-        print(f"  {name:24}{value:12.3f}{verdict}")
-    return 1 if missed else 0
+    rows = [row(name, value, chosen.tokens) for name, value in figures.items()]
+    if chosen.table:
+        print("\n".join(one.line() for one in rows))
+    else:
+        table.show({f"{chosen.tokens} tokens x {len(CHECKS)} checks; {os.cpu_count()} cores, shared with the Hub": rows})
+    return 1 if any(one.verdict() == "MISSED" for one in rows) else 0
+
+
+def row(name, value, tokens):
+    words, _, unit = name.rpartition(" ")
+    if unit not in ("s", "MB", "%"):
+        words, unit = name, ""
+    goals = GOALS.get(name, {})
+    goal = goals.get(tokens, goals.get(0))
+    return table.Row(f"{words}, {tokens:,} tokens", value, "" if goal is None else f"<={goal}", unit)
 
 
 if __name__ == "__main__":
