@@ -3,6 +3,7 @@
 //! Plain values with closed lists; each word is spelled once, here, as config, reports and labels show it.
 //! Nothing here knows how the Hub is asked or what it says.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
@@ -346,13 +347,20 @@ impl fmt::Display for Stated {
     }
 }
 
-/// One question about one token, as the config asks it.
-#[derive(Debug, Clone, Eq)]
+/// One question about one token, as the config asks it. What is asked is shared by all tokens of which it is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
-    /// The organization under its exact name.
-    pub organization: String,
     /// The token under audit.
     pub token: TokenName,
+    /// The question; whoever changes it puts a fresh one in its place.
+    pub question: Arc<Question>,
+}
+
+/// What is asked of a token.
+#[derive(Debug, Clone, Eq)]
+pub struct Question {
+    /// The organization under its exact name.
+    pub organization: String,
     /// What it may or may not do.
     pub permission: Permission,
     /// To what.
@@ -363,8 +371,8 @@ pub struct Check {
     pub method: Method,
     /// The entry that asks it; of a check that comes through a named list, the entry in that list.
     pub stated: Option<Stated>,
-    /// Its key, which is asked for at every turn.
-    pub kept: Derived<CheckKey>,
+    /// What it is known by.
+    pub labels: Derived<Arc<Labels>>,
 }
 
 /// What follows from its neighbours and is worked out when it is first wanted; so it makes no difference between values.
@@ -400,11 +408,10 @@ impl<T> PartialEq for Derived<T> {
 impl<T> Eq for Derived<T> {}
 
 /// A check that moved to another line asks the same question: where it is stated makes no difference.
-impl PartialEq for Check {
-    fn eq(&self, other: &Check) -> bool {
-        let Check { organization, token, permission, target, expected, method, stated: _, kept: _ } = self;
+impl PartialEq for Question {
+    fn eq(&self, other: &Question) -> bool {
+        let Question { organization, permission, target, expected, method, stated: _, labels: _ } = self;
         *organization == other.organization
-            && *token == other.token
             && *permission == other.permission
             && *target == other.target
             && *expected == other.expected
@@ -412,15 +419,30 @@ impl PartialEq for Check {
     }
 }
 
+impl std::ops::Deref for Check {
+    type Target = Question;
+    fn deref(&self) -> &Question {
+        &self.question
+    }
+}
+
 impl Check {
-    /// What makes this check itself, through reloads and restarts: never its settings.
-    pub fn key(&self) -> CheckKey {
-        let key = || {
-            CheckKey::new(&*self.organization, self.token.clone(), self.permission, self.target.to_string())
-        };
-        self.kept.get(key).clone()
+    /// This question about this token.
+    pub fn new(token: TokenName, question: impl Into<Arc<Question>>) -> Check {
+        Check { token, question: question.into() }
     }
 
+    /// What makes this check itself, through reloads and restarts: never its settings.
+    pub fn key(&self) -> CheckKey {
+        let labels = || {
+            let (organization, target) = (self.organization.clone(), self.target.to_string());
+            Arc::new(Labels { organization, permission: self.permission, target })
+        };
+        CheckKey { token: self.token.clone(), labels: self.labels.get(labels).clone() }
+    }
+}
+
+impl Question {
     /// Whether trying it may create something on the Hub. On a sentinel it never does.
     pub fn creates(&self) -> bool {
         self.permission == Permission::RepoCreate && self.method == Method::Canary
@@ -436,21 +458,47 @@ impl Check {
     }
 }
 
-/// The identity of a check: its four labels. All that is known of a check is known by it, so that copies share them.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CheckKey(Arc<Labels>);
+/// The identity of a check: its token and three labels more, which copies and tokens share.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CheckKey {
+    /// Token name of the config.
+    pub token: TokenName,
+    labels: Arc<Labels>,
+}
 
-/// What identifies a check.
+/// What identifies a check among those of its token.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Labels {
     /// Organization, exact name.
     pub organization: String,
-    /// Token name of the config.
-    pub token: TokenName,
     /// Permission.
     pub permission: Permission,
     /// Target as shown in reports.
     pub target: String,
+}
+
+impl Labels {
+    /// What the other one is sorted by after its organization.
+    fn of_a_token(&self) -> (Permission, &str) {
+        (self.permission, &self.target)
+    }
+}
+
+/// By organization, token, permission and target.
+impl Ord for CheckKey {
+    fn cmp(&self, other: &CheckKey) -> Ordering {
+        let (mine, theirs) = (&self.labels, &other.labels);
+        mine.organization
+            .cmp(&theirs.organization)
+            .then_with(|| self.token.cmp(&other.token))
+            .then_with(|| mine.of_a_token().cmp(&theirs.of_a_token()))
+    }
+}
+
+impl PartialOrd for CheckKey {
+    fn partial_cmp(&self, other: &CheckKey) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl CheckKey {
@@ -461,16 +509,14 @@ impl CheckKey {
         permission: Permission,
         target: impl Into<String>,
     ) -> CheckKey {
-        let (mut organization, mut target) = (organization.into(), target.into());
-        organization.shrink_to_fit();
-        target.shrink_to_fit();
-        CheckKey(Arc::new(Labels { organization, token, permission, target }))
+        let labels = Labels { organization: organization.into(), permission, target: target.into() };
+        CheckKey { token, labels: Arc::new(labels) }
     }
 }
 
 impl std::ops::Deref for CheckKey {
     type Target = Labels;
     fn deref(&self) -> &Labels {
-        &self.0
+        &self.labels
     }
 }

@@ -6,7 +6,9 @@
 
 use std::fmt::Write;
 
-use crate::access::{Access, Check, Derived, Expected, Method, Permission, RepoType, Target, TokenName};
+use crate::access::{
+    Access, Check, Derived, Expected, Method, Permission, Question, RepoType, Target, TokenName,
+};
 use crate::config::{Config, Token};
 use crate::moment::Timestamp;
 use crate::report::{CheckResult, Report};
@@ -21,15 +23,19 @@ pub fn asking(config: &Config, only: &[TokenName], all: bool) -> Config {
                 .iter()
                 .filter(|permission| !of_a_repository(**permission))
                 .filter(|permission| token.checks.iter().all(|check| check.permission != **permission))
-                .map(|permission| Check {
-                    organization: token.organization.clone(),
-                    token: token.name.clone(),
-                    permission: *permission,
-                    target: Target::Whole,
-                    expected: Expected::Denied,
-                    method: Method::Canary,
-                    stated: None,
-                    kept: Derived::default(),
+                .map(|permission| {
+                    Check::new(
+                        token.name.clone(),
+                        Question {
+                            organization: token.organization.clone(),
+                            permission: *permission,
+                            target: Target::Whole,
+                            expected: Expected::Denied,
+                            method: Method::Canary,
+                            stated: None,
+                            labels: Derived::default(),
+                        },
+                    )
                 })
                 .collect();
             token.checks.extend(more);

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use std::sync::Arc;
 
 use super::*;
-use crate::access::{DenyReason, Derived, RepoName, UnknownReason, Verdict};
+use crate::access::{DenyReason, Derived, Question, RepoName, UnknownReason, Verdict};
 use crate::compare::compare;
 use crate::config::{NoDisk, Source, parse};
 use crate::report::{CanarySummary, Summary};
@@ -130,15 +130,19 @@ fn check() -> impl Strategy<Value = Check> {
     let whole =
         proptest::sample::select(rest).prop_map(|permission| (permission, Target::Whole, Method::Canary));
     (prop_oneof![create, about, whole], proptest::sample::select(Expected::ALL)).prop_map(
-        |((permission, target, method), expected)| Check {
-            organization: "acme".into(),
-            token: TokenName::new("ci"),
-            permission,
-            target,
-            expected,
-            method,
-            stated: None,
-            kept: Derived::default(),
+        |((permission, target, method), expected)| {
+            Check::new(
+                TokenName::new("ci"),
+                Question {
+                    organization: "acme".into(),
+                    permission,
+                    target,
+                    expected,
+                    method,
+                    stated: None,
+                    labels: Derived::default(),
+                },
+            )
         },
     )
 }
@@ -161,7 +165,6 @@ proptest! {
         let mut results: Vec<CheckResult> = Vec::new();
         for (mut check, found) in drafts {
             check.token = TokenName::new(&token);
-            check.kept = Derived::default();
             if config.tokens[0].checks.iter().all(|other| other.key() != check.key()) {
                 results.push(seen(&check, found));
                 config.tokens[0].checks.push(check);
@@ -176,7 +179,7 @@ proptest! {
         for (check, result) in config.tokens[0].checks.iter().zip(&results) {
             if let Some(allowed) = result.found.conclusive() {
                 let expected = if allowed { Expected::Allowed } else { Expected::Denied };
-                wanted.push(Check { expected, ..check.clone() });
+                wanted.push(Check::new(check.token.clone(), Question { expected, ..Question::clone(&check.question) }));
             }
         }
         prop_assert_eq!(&back.tokens[0].checks, &wanted);

@@ -7,7 +7,8 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::access::{
-    Access, Check, Derived, Expected, Method, Permission, RepoName, RepoType, Target, TokenName, Verdict,
+    Access, Check, Derived, Expected, Method, Permission, Question, RepoName, RepoType, Target, TokenName,
+    Verdict,
 };
 use crate::app::{self, Fault, Once, Recorded};
 use crate::config::Config;
@@ -124,16 +125,18 @@ pub(super) fn check_of(
             None => format!("{permission} needs a target: {form}"),
         })
     })?;
-    let check = Check {
-        organization: configured.organization.clone(),
-        token: token.clone(),
-        permission,
-        target,
-        expected: Expected::Denied,
-        method: Method::Canary,
-        stated: None,
-        kept: Derived::default(),
-    };
+    let check = Check::new(
+        token.clone(),
+        Question {
+            organization: configured.organization.clone(),
+            permission,
+            target,
+            expected: Expected::Denied,
+            method: Method::Canary,
+            stated: None,
+            labels: Derived::default(),
+        },
+    );
     Ok((check, false))
 }
 

@@ -3,7 +3,7 @@
 
 use super::explain::{grounds_of, remembered};
 use crate::access::{
-    Access, Check, DenyReason, Derived, Expected, Method, Permission, RepoType, Target, TokenName,
+    Access, Check, DenyReason, Derived, Expected, Method, Permission, Question, RepoType, Target, TokenName,
 };
 use crate::app::Recorded;
 use crate::explain::{Facts, explain};
@@ -15,16 +15,18 @@ pub fn recorded(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let (answer, declared) = text.split_once("\n---\n").unwrap_or((&text, ""));
     let at = Timestamp(i64::from(u32::MAX) * 400);
-    let check = Check {
-        organization: "acme".to_owned(),
-        token: TokenName::new("ci"),
-        permission: Permission::RepoCreate,
-        target: Target::Create { kind: RepoType::Model, group: None },
-        expected: Expected::Denied,
-        method: Method::Canary,
-        stated: None,
-        kept: Derived::default(),
-    };
+    let check = Check::new(
+        TokenName::new("ci"),
+        Question {
+            organization: "acme".to_owned(),
+            permission: Permission::RepoCreate,
+            target: Target::Create { kind: RepoType::Model, group: None },
+            expected: Expected::Denied,
+            method: Method::Canary,
+            stated: None,
+            labels: Derived::default(),
+        },
+    );
     for access in [Access::Allowed, Access::Denied(DenyReason::Scope)] {
         let recorded = Recorded {
             answer: Some((access, at, answer.to_owned())),

@@ -1,13 +1,15 @@
 //! What is expected of a token: checks in place, and named lists of them.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::fields::{Fields, suggest};
 use super::keys::{self, Section};
 use super::mistakes::{Log, Spot, quoted};
 use super::tree::{Node, Value};
 use crate::access::{
-    Check, CheckKey, Derived, Expected, Method, Permission, RepoName, RepoType, Target, TokenName,
+    Check, CheckKey, Derived, Expected, Method, Permission, Question, RepoName, RepoType, Target, TokenName,
 };
 
 /// A check before it is known whose it is.
@@ -18,6 +20,27 @@ pub(super) struct Draft {
     target: Target,
     expected: Expected,
     method: Method,
+    /// As asked of the tokens of each organization, which all share it.
+    asked: RefCell<HashMap<String, Arc<Question>>>,
+}
+
+impl Draft {
+    fn of(&self, organization: &str, log: &Log) -> Arc<Question> {
+        if let Some(asked) = self.asked.borrow().get(organization) {
+            return asked.clone();
+        }
+        let asked = Arc::new(Question {
+            organization: organization.to_owned(),
+            permission: self.permission,
+            target: self.target.clone(),
+            expected: self.expected,
+            method: self.method.clone(),
+            stated: log.stated(self.at),
+            labels: Derived::default(),
+        });
+        self.asked.borrow_mut().insert(organization.to_owned(), asked.clone());
+        asked
+    }
 }
 
 /// The named lists, each with its place.
@@ -95,7 +118,14 @@ fn draft(node: &Node, log: &mut Log) -> Option<Draft> {
         }
         _ => (Some(Target::Whole), Some(Method::Canary)),
     };
-    Some(Draft { at: check.at, permission, target: target?, expected: expected?, method: method? })
+    Some(Draft {
+        at: check.at,
+        permission,
+        target: target?,
+        expected: expected?,
+        method: method?,
+        asked: RefCell::default(),
+    })
 }
 
 /// A key that another permission has, but not this one: said so, and left out.
@@ -194,16 +224,7 @@ pub(super) fn checks(
             Expectation::Listed(at, name, drafts) => (*drafts, Some((*at, *name))),
         };
         for draft in drafts {
-            let check = Check {
-                organization: organization.to_owned(),
-                token: token.clone(),
-                permission: draft.permission,
-                target: draft.target.clone(),
-                expected: draft.expected,
-                method: draft.method.clone(),
-                stated: log.stated(draft.at),
-                kept: Derived::default(),
-            };
+            let check = Check::new(token.clone(), draft.of(organization, log));
             let at = asked.map_or(draft.at, |(at, _)| at);
             if let Some(first) = seen.get(&check.key()) {
                 let what = quoted(&format!("{} {}", check.permission, check.target));

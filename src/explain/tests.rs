@@ -1,19 +1,21 @@
 //! The smallest change as a table: each way in which expected and observed can part, and what is to be done.
 
 use super::*;
-use crate::access::{DenyReason, Derived, Expected, Method, RepoType, TokenName, UnknownReason};
+use crate::access::{DenyReason, Derived, Expected, Method, Question, RepoType, TokenName, UnknownReason};
 
 fn check(expected: Expected) -> Check {
-    Check {
-        organization: "acme".into(),
-        token: TokenName::new("ci"),
-        permission: Permission::RepoCreate,
-        target: Target::Create { kind: RepoType::Dataset, group: Some("it's".into()) },
-        expected,
-        method: Method::Canary,
-        stated: None,
-        kept: Derived::default(),
-    }
+    Check::new(
+        TokenName::new("ci"),
+        Question {
+            organization: "acme".into(),
+            permission: Permission::RepoCreate,
+            target: Target::Create { kind: RepoType::Dataset, group: Some("it's".into()) },
+            expected,
+            method: Method::Canary,
+            stated: None,
+            labels: Derived::default(),
+        },
+    )
 }
 
 fn observed(access: Access) -> Observed {

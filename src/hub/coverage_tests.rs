@@ -1,21 +1,23 @@
 //! Which declared permissions somebody spoke of: a table of scopes against checks, and the daemon's own needs.
 
 use super::*;
-use crate::access::{Derived, Expected, Method, RepoType, TokenName};
+use crate::access::{Derived, Expected, Method, Question, RepoType, TokenName};
 use crate::hub::whoami::{GroupRole, Membership};
 
 fn check(permission: Permission, target: Target) -> Check {
     let (organization, token) = ("acme".to_owned(), TokenName::new("ci"));
-    Check {
-        organization,
+    Check::new(
         token,
-        permission,
-        target,
-        expected: Expected::Denied,
-        method: Method::Canary,
-        stated: None,
-        kept: Derived::default(),
-    }
+        Question {
+            organization,
+            permission,
+            target,
+            expected: Expected::Denied,
+            method: Method::Canary,
+            stated: None,
+            labels: Derived::default(),
+        },
+    )
 }
 
 fn repo(permission: Permission, name: &str) -> Check {

@@ -424,16 +424,18 @@ fn every_place_would_show_a_leak() {
     let metrics = Metrics::new("1", "2");
     let echo = "hf_PLANTEDplantedPLANTEDx";
     let mut token = config.clone();
-    let check = crate::access::Check {
-        organization: "acme".into(),
-        token: TokenName::new("ci"),
-        permission: crate::access::Permission::OrgMembers,
-        target: crate::access::Target::Whole,
-        expected: crate::access::Expected::Denied,
-        method: crate::access::Method::Canary,
-        stated: None,
-        kept: Derived::default(),
-    };
+    let check = crate::access::Check::new(
+        TokenName::new("ci"),
+        crate::access::Question {
+            organization: "acme".into(),
+            permission: crate::access::Permission::OrgMembers,
+            target: crate::access::Target::Whole,
+            expected: crate::access::Expected::Denied,
+            method: crate::access::Method::Canary,
+            stated: None,
+            labels: Derived::default(),
+        },
+    );
     token.tokens[0].checks.push(check);
     let places = specimens::all(&token, echo, &metrics, NOW);
     let named: Vec<&str> =
