@@ -512,6 +512,16 @@ impl CheckKey {
         let labels = Labels { organization: organization.into(), permission, target: target.into() };
         CheckKey { token, labels: Arc::new(labels) }
     }
+
+    /// Of this token.
+    pub fn of(token: TokenName, labels: Arc<Labels>) -> CheckKey {
+        CheckKey { token, labels }
+    }
+
+    /// What it has in common with checks of other tokens.
+    pub fn labels(&self) -> Arc<Labels> {
+        self.labels.clone()
+    }
 }
 
 impl std::ops::Deref for CheckKey {

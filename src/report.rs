@@ -1,20 +1,21 @@
 //! What is told to people, scripts and Prometheus: a round's report, findings, and the snapshot of all state
 //! that the HTTP side serves. Shapes of the public contract; no behaviour.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
-use crate::access::{Access, CheckKey, Expected, Permission, Severity, TokenName, Verdict, words};
+use crate::access::{Access, CheckKey, Expected, Labels, Permission, Severity, TokenName, Verdict, words};
 use crate::intent::{Canary, ShownState};
 use crate::moment::Timestamp;
 
 /// One request of a probe, as evidence. Never a token, never a body.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Evidence {
     /// HTTP method.
     pub method: &'static str,
@@ -41,45 +42,190 @@ pub struct CanaryShown {
     pub state: ShownState,
 }
 
-/// What one check of a round came to.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// What one check of a round came to. There may be a million of them, so that what many have in common is kept once.
+#[derive(Debug, Clone, PartialEq)]
 pub struct CheckResult {
-    pub organization: String,
     pub token: TokenName,
-    pub permission: Permission,
-    pub target: String,
+    pub observed_at: Timestamp,
+    /// Whole milliseconds.
+    pub duration_ms: u32,
+    pub canary: Option<Box<CanaryShown>>,
+    /// The Hub's ids of the requests, one a line; an empty line where it gave none.
+    request_ids: Box<str>,
+    /// All that another token could have come to as well.
+    told: Arc<Told>,
+}
+
+/// What a check came to, whosever it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Told {
+    pub labels: Arc<Labels>,
     pub expected: Expected,
-    /// `allowed`, `denied` or `undetermined`.
-    pub access: &'static str,
-    /// Closed reason of a denial or of an undetermined answer.
-    pub reason: Option<&'static str>,
     pub verdict: Verdict,
     /// Whether this round knows the token's whoami.
     pub declared: bool,
     /// What the documented model predicts; null where it is silent.
     pub predicted: Option<&'static str>,
+    /// The answer as a value.
+    pub found: Access,
+    /// The requests without their ids.
+    requests: Box<[Evidence]>,
+    /// The sentence up to the token's name.
+    before: Box<str>,
+    /// What follows the name; none where it does not say it.
+    after: Option<Box<str>>,
+}
+
+/// A result in the making: all that is known of it, in full.
+#[derive(Debug, Clone)]
+pub struct Detailed {
+    pub key: CheckKey,
+    pub expected: Expected,
+    pub verdict: Verdict,
+    pub declared: bool,
+    pub predicted: Option<&'static str>,
+    pub found: Access,
     pub observed_at: Timestamp,
-    pub duration_ms: u64,
+    pub duration: Duration,
     pub evidence: Vec<Evidence>,
     pub canary: Option<CanaryShown>,
-    /// One sentence for a person: what happened and what to do. Not part of the contract's JSON.
-    #[serde(skip)]
+    /// One sentence for a person: what happened and what to do.
     pub explanation: String,
-    /// The answer as a value.
-    #[serde(skip)]
-    pub found: Access,
+}
+
+impl From<Detailed> for CheckResult {
+    fn from(detailed: Detailed) -> CheckResult {
+        let Detailed { key, expected, verdict, declared, predicted, found, .. } = detailed;
+        let mut requests = detailed.evidence;
+        let ids: Vec<String> =
+            requests.iter_mut().map(|request| request.request_id.take().unwrap_or_default()).collect();
+        let token = key.token.clone();
+        let (before, after) = parted(&detailed.explanation, &token);
+        let labels = key.labels();
+        let requests = requests.into();
+        let told = Told { labels, expected, verdict, declared, predicted, found, requests, before, after };
+        CheckResult {
+            token,
+            observed_at: detailed.observed_at,
+            duration_ms: u32::try_from(detailed.duration.as_millis()).unwrap_or(u32::MAX),
+            canary: detailed.canary.map(Box::new),
+            request_ids: ids.join("\n").into(),
+            told: Arc::new(told),
+        }
+    }
+}
+
+/// The sentence before and after the token's name.
+fn parted(sentence: &str, token: &TokenName) -> (Box<str>, Option<Box<str>>) {
+    match sentence.split_once(token.as_str()) {
+        Some((before, after)) => (before.into(), Some(after.into())),
+        None => (sentence.into(), None),
+    }
 }
 
 impl CheckResult {
     /// The check that it is of.
     pub fn key(&self) -> CheckKey {
-        CheckKey::new(self.organization.clone(), self.token.clone(), self.permission, self.target.clone())
+        CheckKey::of(self.token.clone(), self.labels.clone())
     }
 
     /// The id of the finding that this result is one sight of; of an unknown one, as if unknown were a kind.
     pub fn id(&self) -> String {
         let token = Some(self.token.as_str());
         id_of(self.verdict.as_str(), &self.organization, token, Some(self.permission), Some(&self.target))
+    }
+
+    /// What was asked, and how it was answered.
+    pub fn evidence(&self) -> Vec<Evidence> {
+        let ids = self.request_ids.split('\n').map(|id| (!id.is_empty()).then(|| id.to_owned()));
+        let with_id = |(request, request_id): (&Evidence, _)| Evidence { request_id, ..request.clone() };
+        self.requests.iter().zip(ids).map(with_id).collect()
+    }
+
+    /// One sentence for a person: what happened and what to do. Not part of the contract's JSON.
+    pub fn explanation(&self) -> String {
+        match &self.after {
+            Some(after) => format!("{}{}{after}", self.before, self.token),
+            None => self.before.to_string(),
+        }
+    }
+
+    /// Tells it as others do that came to the same, if there are any.
+    pub fn share(&mut self, known: &mut HashSet<Arc<Told>>) {
+        match known.get(&self.told) {
+            Some(told) => self.told = told.clone(),
+            None => {
+                known.insert(self.told.clone());
+            }
+        }
+    }
+
+    /// The Hub granted it after all.
+    pub fn granted(&mut self, verdict: Verdict, explanation: &str) {
+        let (before, after) = parted(explanation, &self.token);
+        let told = Arc::make_mut(&mut self.told);
+        (told.found, told.verdict, told.before, told.after) = (Access::Allowed, verdict, before, after);
+    }
+
+    /// Another prediction than it was told with.
+    pub fn predict(&mut self, predicted: Option<&'static str>) {
+        if self.predicted != predicted {
+            Arc::make_mut(&mut self.told).predicted = predicted;
+        }
+    }
+}
+
+impl Deref for CheckResult {
+    type Target = Told;
+    fn deref(&self) -> &Told {
+        &self.told
+    }
+}
+
+impl Deref for Told {
+    type Target = Labels;
+    fn deref(&self) -> &Labels {
+        &self.labels
+    }
+}
+
+impl Serialize for CheckResult {
+    /// The contract's JSON.
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Shown<'a> {
+            organization: &'a str,
+            token: &'a TokenName,
+            permission: Permission,
+            target: &'a str,
+            expected: Expected,
+            access: &'static str,
+            reason: Option<&'static str>,
+            verdict: Verdict,
+            declared: bool,
+            predicted: Option<&'static str>,
+            observed_at: Timestamp,
+            duration_ms: u32,
+            evidence: Vec<Evidence>,
+            canary: Option<&'a CanaryShown>,
+        }
+        let shown = Shown {
+            organization: &self.organization,
+            token: &self.token,
+            permission: self.permission,
+            target: &self.target,
+            expected: self.expected,
+            access: self.found.as_str(),
+            reason: self.found.reason(),
+            verdict: self.verdict,
+            declared: self.declared,
+            predicted: self.predicted,
+            observed_at: self.observed_at,
+            duration_ms: self.duration_ms,
+            evidence: self.evidence(),
+            canary: self.canary.as_deref(),
+        };
+        shown.serialize(to)
     }
 }
 

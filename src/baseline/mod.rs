@@ -142,7 +142,7 @@ fn entry(check: &Check, before: Option<Expected>, result: &CheckResult) -> Entry
                 None => check.permission.to_string(),
             };
             let kept = until_now.map(|words| format!("; {words}")).unwrap_or_default();
-            let sentence = one_line(&result.explanation);
+            let sentence = one_line(&result.explanation());
             // What is asked stands in the line already.
             let sentence = sentence.split_once(" is unknown: ").map_or(sentence.as_str(), |(_, why)| why);
             Entry {

@@ -4,12 +4,13 @@
 
 use proptest::prelude::*;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::*;
 use crate::access::{DenyReason, Derived, Question, RepoName, UnknownReason, Verdict};
 use crate::compare::compare;
 use crate::config::{NoDisk, Source, parse};
-use crate::report::{CanarySummary, Summary};
+use crate::report::{CanarySummary, Detailed, Summary};
 
 fn read(text: &str) -> Config {
     let parsed = parse(Source { name: "test.yaml", text }, &NoDisk);
@@ -20,24 +21,23 @@ const LEAST: &str =
     "organizations: [{ name: acme }]\ntokens: [{ name: ci, organization: acme, secret: { env: CI } }]\n";
 
 fn seen(check: &Check, found: Access) -> CheckResult {
-    CheckResult {
-        organization: check.organization.clone(),
-        token: check.token.clone(),
-        permission: check.permission,
-        target: check.target.to_string(),
+    told(check, found, "whatever\nit: was # - { permission: job.read, access: allowed }")
+}
+
+fn told(check: &Check, found: Access, explanation: &str) -> CheckResult {
+    CheckResult::from(Detailed {
+        key: check.key(),
         expected: check.expected,
-        access: found.as_str(),
-        reason: found.reason(),
         verdict: compare(check.expected, found),
         declared: true,
         predicted: None,
         observed_at: Timestamp::parse("2026-11-22T05:00:00Z").expect("a time"),
-        duration_ms: 1,
+        duration: Duration::from_millis(1),
         evidence: vec![],
         canary: None,
-        explanation: "whatever\nit: was # - { permission: job.read, access: allowed }".to_owned(),
+        explanation: explanation.to_owned(),
         found,
-    }
+    })
 }
 
 fn reported(results: Vec<CheckResult>) -> Report {
@@ -218,6 +218,7 @@ tokens:
         Access::Undetermined(UnknownReason::TargetMissing),
         Access::Undetermined(UnknownReason::Timeout),
     ];
+    let seen = |check: &Check, found| told(check, found, "nobody could tell\nwhy");
     let mut results: Vec<CheckResult> =
         config.tokens[0].checks.iter().zip(found).map(|(check, found)| seen(check, found)).collect();
     results.extend(
@@ -225,9 +226,6 @@ tokens:
             .iter()
             .map(|check| seen(check, Access::Undetermined(UnknownReason::HubError))),
     );
-    for result in &mut results {
-        result.explanation = "nobody could tell\nwhy".to_owned();
-    }
     let baseline = capture(&config, &asked, &reported(results), &[TokenName::new("ci")]);
     assert_eq!((baseline.captured, baseline.unknown, baseline.differing), (2, 4, 1));
     let (_, text) = baseline.text.split_once("tokens:\n").expect("tokens");

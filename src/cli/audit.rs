@@ -129,7 +129,7 @@ fn writable(path: &Path) -> Result<(), Fault> {
 /// Where the report itself is for a program, a person still gets the sentences.
 fn tell_apart(report: &Report, findings: &[Finding]) {
     for result in report.results.iter().filter(|result| result.verdict != Verdict::Ok) {
-        complain_mildly(&result.explanation);
+        complain_mildly(&result.explanation());
     }
     for finding in findings.iter().filter(|f| f.resolved_at.is_none() && f.kind == FindingKind::TokenUnusable)
     {

@@ -90,13 +90,13 @@ fn detail(text: &mut String, result: &CheckResult, accepted: Option<&Ignore>) ->
     let (mark, style, words) = mark(result.verdict);
     let what = format!("{}  {} {}", result.token, result.permission, result.target);
     writeln!(text, "{}  {}", painted(style, &format!("{mark} {words}")), painted(BOLD, &what))?;
-    writeln!(text, "    {}", result.explanation)?;
+    writeln!(text, "    {}", result.explanation())?;
     if let Some(ignore) = accepted {
         let (owner, until, reason) = (&ignore.owner, ignores::last_day(ignore), &ignore.reason);
         let words = format!("accepted by {owner} until {until} ({reason}): no finding and no alert");
         writeln!(text, "    {}", painted(YELLOW, &words))?;
     }
-    let evidence: Vec<String> = result.evidence.iter().map(render::evidence).collect();
+    let evidence: Vec<String> = result.evidence().iter().map(render::evidence).collect();
     let mut proof = evidence.join("; ");
     if let Some(canary) = &result.canary {
         let _ = write!(proof, "; canary {} {}", canary.repo, canary.state);
@@ -171,7 +171,7 @@ fn column(result: &CheckResult) -> String {
 fn cell(result: Option<&CheckResult>) -> String {
     let Some(result) = result else { return painted(DIM, &format!("{:<9}", "·")) };
     let (mark, style, _) = mark(result.verdict);
-    let word = if result.verdict == Verdict::Unknown { "unknown" } else { result.access };
+    let word = if result.verdict == Verdict::Unknown { "unknown" } else { result.found.as_str() };
     painted(style, &format!("{:<9}", format!("{mark} {word}")))
 }
 

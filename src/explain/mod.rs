@@ -57,8 +57,8 @@ impl Observed {
         Observed {
             access: result.found,
             at: result.observed_at,
-            sentence: result.explanation.clone(),
-            asked: result.evidence.iter().map(asked).collect(),
+            sentence: result.explanation(),
+            asked: result.evidence().iter().map(asked).collect(),
             recorded,
         }
     }

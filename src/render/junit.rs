@@ -102,7 +102,7 @@ fn case(round: &Round<'_>, result: &CheckResult) -> Case {
     Case {
         class: class(&result.organization, Some(result.token.as_str())),
         name: clean(&format!("{} {}", result.permission, result.target), NAME),
-        millis: result.duration_ms,
+        millis: result.duration_ms.into(),
         fate,
     }
 }
@@ -145,11 +145,11 @@ fn lines(item: &Item<'_>) -> Vec<String> {
     match item.source {
         Source::Result(result) => {
             say("expected", result.expected.as_str());
-            say("access", result.access);
-            say("reason", result.reason.unwrap_or("-"));
+            say("access", result.found.as_str());
+            say("reason", result.found.reason().unwrap_or("-"));
             say("predicted", result.predicted.unwrap_or("-"));
-            for request in &result.evidence {
-                say("evidence", &evidence(request));
+            for request in result.evidence() {
+                say("evidence", &evidence(&request));
             }
             if let Some(canary) = &result.canary {
                 say("canary", &format!("{} {}", canary.repo, canary.state));

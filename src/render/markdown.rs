@@ -82,8 +82,8 @@ fn told(text: &mut String, item: &Item<'_>) -> std::fmt::Result {
     let of: Vec<String> = of.into_iter().flatten().map(name).collect();
     writeln!(text, "- {mark} **{}** {}: {}", prose(item.rule.id), of.join(" "), prose(&item.message))?;
     if let Source::Result(result) = item.source {
-        for request in &result.evidence {
-            writeln!(text, "  - evidence: {}", name(&evidence(request)))?;
+        for request in result.evidence() {
+            writeln!(text, "  - evidence: {}", name(&evidence(&request)))?;
         }
         if let Some(canary) = &result.canary {
             writeln!(text, "  - canary: {} {}", name(&canary.repo), canary.state)?;
@@ -134,7 +134,7 @@ fn matrix(text: &mut String, results: &[Arc<CheckResult>]) -> std::fmt::Result {
             match cells.get(&(*token, *column)) {
                 None => write!(text, " · |")?,
                 Some(result) if result.verdict == Verdict::Unknown => write!(text, " ❔ unknown |")?,
-                Some(result) => write!(text, " {} {} |", mark(result.verdict), result.access)?,
+                Some(result) => write!(text, " {} {} |", mark(result.verdict), result.found.as_str())?,
             }
         }
         writeln!(text)?;

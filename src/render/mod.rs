@@ -95,7 +95,7 @@ impl<'a> Round<'a> {
             token,
             permission: Some(result.permission),
             target,
-            message: sentence(&result.explanation),
+            message: sentence(&result.explanation()),
             stated: self.stated(&result.organization, token, Some(result.permission), target),
             accepted,
             source: Source::Result(result),

@@ -97,12 +97,12 @@ fn properties(item: &Item<'_>) -> Map<String, Value> {
     match item.source {
         Source::Result(result) => {
             set("expected", json!(result.expected));
-            set("access", json!(result.access));
-            set("reason", json!(result.reason));
+            set("access", json!(result.found.as_str()));
+            set("reason", json!(result.found.reason()));
             set("declared", json!(result.declared));
             set("predicted", json!(result.predicted));
             set("observedAt", json!(result.observed_at));
-            let evidence = result.evidence.iter().map(|request| {
+            let evidence = result.evidence().into_iter().map(|request| {
                 json!({
                     "method": request.method, "path": name(&request.path), "status": request.status,
                     "requestId": request.request_id.as_deref().map(name),

@@ -5,13 +5,14 @@
 
 use serde_json::Value;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::*;
 use crate::access::{Access, DenyReason, Expected, Severity, UnknownReason};
 use crate::config::{NoDisk, Source, parse};
 use crate::intent::ShownState;
 use crate::moment::Timestamp;
-use crate::report::{CanaryShown, CanarySummary, Summary};
+use crate::report::{CanaryShown, CanarySummary, Detailed, Summary};
 
 /// Names a pipe, a tag, quotes, a link, a mention, an issue, an address and what is not ASCII.
 const EVIL: &str = "a|b<script>\"'`](http://x.example) @team #1 {0} www.x.example \\| ä\u{202e}";
@@ -61,14 +62,9 @@ fn report(config: &Config) -> Report {
     let results: Vec<Arc<CheckResult>> = checks
         .zip(found)
         .map(|(check, found)| {
-            Arc::new(CheckResult {
-                organization: check.organization.clone(),
-                token: check.token.clone(),
-                permission: check.permission,
-                target: check.target.to_string(),
+            Arc::new(CheckResult::from(Detailed {
+                key: check.key(),
                 expected: check.expected,
-                access: found.as_str(),
-                reason: found.reason(),
                 verdict: match (check.expected, found) {
                     (_, Access::Undetermined(_)) => Verdict::Unknown,
                     (Expected::Denied, Access::Allowed) => Verdict::UnexpectedGrant,
@@ -78,7 +74,7 @@ fn report(config: &Config) -> Report {
                 declared: true,
                 predicted: None,
                 observed_at: NOW,
-                duration_ms: 1012,
+                duration: Duration::from_millis(1012),
                 evidence: vec![Evidence {
                     method: "POST",
                     path: "/api/repos/create".into(),
@@ -93,7 +89,7 @@ fn report(config: &Config) -> Report {
                 }),
                 explanation: format!("'{}' did it: {EVIL}\u{1b}[31m\nand on", check.token),
                 found,
-            })
+            }))
         })
         .collect();
     Report {

@@ -36,7 +36,7 @@ mod sooner;
 pub mod sweeps;
 mod tokens;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ use crate::hub::names::{NONCE_BYTES, Signer};
 use crate::intent::Canary;
 use crate::moment::{Moment, Timestamp};
 use crate::pace::Allowance;
-use crate::report::{CheckResult, Finding, FindingKey};
+use crate::report::{CheckResult, Finding, FindingKey, Told};
 use crate::schedule::{Classes, Timetable};
 use crate::store::{Breaker, Declared, Kept, Past, Pause};
 
@@ -154,6 +154,8 @@ pub struct Engine {
     /// Checks whose answer waits for a whoami that was asked because of it.
     suspected: BTreeSet<CheckKey>,
     latest: BTreeMap<CheckKey, Arc<CheckResult>>,
+    /// What results have in common.
+    told: HashSet<Arc<Told>>,
     due: Classes,
     only: Vec<TokenName>,
     /// A one-shot engine was given its task; before that it has not done everything, but nothing.
@@ -234,6 +236,7 @@ impl Engine {
             mismatched: BTreeMap::new(),
             suspected: BTreeSet::new(),
             latest: BTreeMap::new(),
+            told: HashSet::new(),
             due: Classes::default(),
             only: Vec::new(),
             tasked: false,

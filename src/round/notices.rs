@@ -117,7 +117,8 @@ impl Engine {
         };
         let check = CheckKey::new(&*key.organization, token.clone(), permission, target);
         let Some(result) = self.latest.get(&check) else { return String::new() };
-        let shown = result.evidence.iter().map(|one| {
+        let evidence = result.evidence();
+        let shown = evidence.iter().map(|one| {
             let status = one.status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
             let request = one.request_id.as_ref().map(|id| format!(" (request {id})")).unwrap_or_default();
             format!("{} {} {status}{request}", one.method, one.path)

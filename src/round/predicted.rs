@@ -200,7 +200,7 @@ impl Engine {
         self.draw_prediction(check, prediction.as_ref(), found, since, now);
         let predicted = prediction.and_then(|p| p.outcome.as_str());
         if let Some(latest) = self.latest.get_mut(&check.key()).map(Arc::make_mut) {
-            latest.predicted = predicted;
+            latest.predict(predicted);
             self.changed = true;
             self.explain_check(check, now);
         }
@@ -293,7 +293,8 @@ impl Engine {
 
     /// What a result rests on, as the store keeps it for whoever asks why beside the daemon.
     pub(super) fn basis(&self, check: &Check, result: &CheckResult, now: Moment) -> String {
-        let evidence = result.evidence.iter().map(|e| Asked {
+        let (all, explanation) = (result.evidence(), result.explanation());
+        let evidence = all.iter().map(|e| Asked {
             failure: e.failure,
             method: e.method,
             path: &e.path,
@@ -302,7 +303,7 @@ impl Engine {
         });
         let basis = Basis {
             evidence: evidence.collect(),
-            explanation: &result.explanation,
+            explanation: &explanation,
             known: self.known_of(check, now),
         };
         // Nothing in it can fail: all keys are texts.

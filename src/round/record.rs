@@ -12,7 +12,7 @@ use crate::hub::predict::Prediction;
 use crate::intent::{Canary, CanaryState, ShownState};
 use crate::moment::{Moment, Timestamp};
 use crate::report::{
-    CanaryShown, CanarySummary, CheckResult, Finding, FindingKey, FindingKind, Report, Summary,
+    CanaryShown, CanarySummary, CheckResult, Detailed, Finding, FindingKey, FindingKind, Report, Summary,
 };
 use crate::store::{FINDINGS_STAY, LastAnswer, Write};
 
@@ -30,7 +30,8 @@ impl Engine {
         let check = self.round.as_ref().and_then(|round| round.jobs.get(at)).map(|job| job.check.clone());
         if let Some(check) = check {
             let prediction = self.prediction(&check, now);
-            let Some(result) = self.result_of(at, prediction.as_ref(), now) else { return };
+            let Some(mut result) = self.result_of(at, prediction.as_ref(), now) else { return };
+            result.share(&mut self.told);
             self.record_answer(&check, result.found, now);
             self.record_prediction(&check, prediction.as_ref(), result.found, now);
             if self.is_configured(&check) {
@@ -95,12 +96,8 @@ impl Engine {
         self.record_prediction(check, prediction.as_ref(), Access::Allowed, now);
         if let Some(result) = self.latest.get_mut(&check.key()).map(Arc::make_mut) {
             let verdict = compare(check.expected, Access::Allowed);
-            result.found = Access::Allowed;
-            result.access = Access::Allowed.as_str();
-            result.reason = None;
-            result.verdict = verdict;
-            result.explanation = sentences::result(check, verdict, Access::Allowed, "");
-            result.canary = Some(shown(&canary));
+            result.granted(verdict, &sentences::result(check, verdict, Access::Allowed, ""));
+            result.canary = Some(Box::new(shown(&canary)));
         }
         self.explain_check(check, now);
         self.changed = true;
@@ -135,24 +132,20 @@ impl Engine {
         if let (Some(known), Some(ruler)) = (known, check.ruled_by().filter(|_| found != Access::Allowed)) {
             explanation.push_str(&declared::barred(ruler, known.restrictions(ruler)));
         }
-        CheckResult {
-            organization: check.organization.clone(),
-            token: check.token.clone(),
-            permission: check.permission,
-            target: check.target.to_string(),
+        let detailed = Detailed {
+            key: check.key(),
             expected: check.expected,
-            access: found.as_str(),
-            reason: found.reason(),
             verdict,
             declared: known.is_some(),
             predicted: prediction.and_then(|p| p.outcome.as_str()),
             observed_at: ended,
-            duration_ms: u64::try_from(job.took().as_millis()).unwrap_or(u64::MAX),
+            duration: job.took(),
             evidence: job.evidence.clone(),
             canary,
             explanation,
             found,
-        }
+        };
+        detailed.into()
     }
 
     /// Begins, confirms or ends a finding. One that somebody accepted does not last while that holds.

@@ -2,6 +2,7 @@
 //! secrets: the search for leaks looks through it. Pure but for the counters of the metrics.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::access::{Access, Check, DenyReason, Severity, Verdict};
 use crate::alert::message::{Tidings, trial};
@@ -10,8 +11,8 @@ use crate::metrics::Metrics;
 use crate::moment::Timestamp;
 use crate::render::{self, Round};
 use crate::report::{
-    CanarySummary, CheckResult, CheckView, Evidence, Finding, FindingKind, OrganizationView, Report,
-    Snapshot, Summary, TokenView,
+    CanarySummary, CheckResult, CheckView, Detailed, Evidence, Finding, FindingKind, OrganizationView,
+    Report, Snapshot, Summary, TokenView,
 };
 
 use super::super::matrix;
@@ -91,24 +92,19 @@ fn result(check: &Check, echo: &str, now: Timestamp) -> CheckResult {
         request_id: Some(echo.to_owned()),
         failure: None,
     };
-    CheckResult {
-        organization: check.organization.clone(),
-        token: check.token.clone(),
-        permission: check.permission,
-        target: check.target.to_string(),
+    CheckResult::from(Detailed {
+        key: check.key(),
         expected: check.expected,
-        access: "denied",
-        reason: Some(DenyReason::Other.as_str()),
         verdict: Verdict::UnexpectedDenial,
         declared: true,
         predicted: None,
         observed_at: now,
-        duration_ms: 1,
+        duration: Duration::from_millis(1),
         evidence: vec![request],
         canary: None,
         explanation: echo.to_owned(),
         found: Access::Denied(DenyReason::Other),
-    }
+    })
 }
 
 fn view(check: &Check) -> CheckView {

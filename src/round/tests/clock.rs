@@ -127,11 +127,11 @@ fn nothing_is_created_while_our_clock_and_the_hubs_differ() {
         life.hub.tells_time = Some(off);
         audit(&mut life);
         let found = result(&life, "model", "open");
-        let why = found.reason.filter(|_| wrong);
+        let why = found.found.reason().filter(|_| wrong);
         assert_eq!(why, wrong.then_some(UnknownReason::NoControl.as_str()), "{off}");
         assert_eq!(life.posts.is_empty(), wrong, "{off}");
         assert_eq!(!life.kept.breakers.is_empty(), wrong, "{off}");
-        assert!(result(&life, "acme/known", "narrow").reason.is_none(), "what only looks goes on");
+        assert!(result(&life, "acme/known", "narrow").found.reason().is_none(), "what only looks goes on");
     }
 }
 

@@ -387,7 +387,7 @@ fn a_restriction_is_said_of_what_was_denied_or_undetermined() {
             .results
             .iter()
             .find(|r| r.token.as_str() == "narrow" && r.permission.as_str() == permission);
-        found.unwrap_or_else(|| panic!("no {permission}")).explanation.clone()
+        found.unwrap_or_else(|| panic!("no {permission}")).explanation()
     };
     let sentence = "whoami shows that 'acme' restricts this token (another, sso)";
     assert!(of("repo.create").contains(sentence) && of("repo.write").contains(sentence));

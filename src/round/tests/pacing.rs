@@ -58,7 +58,7 @@ fn counting(life: &Life) -> &Counting {
 fn reasons(life: &Life, from: usize) -> BTreeMap<(String, &'static str, &'static str), usize> {
     let mut all = BTreeMap::new();
     for result in life.reports.iter().skip(from).flat_map(|report| &report.results) {
-        let reason = result.reason.unwrap_or("none");
+        let reason = result.found.reason().unwrap_or("none");
         let key = (result.token.to_string(), result.permission.as_str(), reason);
         *all.entry(key).or_default() += 1;
     }
@@ -178,7 +178,7 @@ fn under_the_daily_cap_all_have_their_turn_and_the_critical_ones_first() {
     assert!(made.len() >= 14, "the day is used: {}", made.len());
     let first = life.reports.iter().find(|report| !report.results.is_empty()).expect("a round");
     let chosen: Vec<&str> =
-        first.results.iter().filter(|r| r.reason.is_none()).map(|r| r.token.as_str()).collect();
+        first.results.iter().filter(|r| r.found.reason().is_none()).map(|r| r.token.as_str()).collect();
     assert!(chosen.contains(&"t5") && chosen.contains(&"t6") && chosen.len() == 3, "{chosen:?}");
     let (longest, checks) = longest_wait(&life, "repo.create");
     println!("{checks} canaries, 3 a day: the longest wait was {longest:?}");

@@ -184,7 +184,7 @@ fn a_run_without_faults_makes_exactly_the_usual_calls() {
         assert_eq!(made(&life), usual, "seed {seed}\n{}", case.text);
         within(&plan, &life, &case.text);
         creations += plan.creations().usual;
-        let barred = report.results.iter().filter(|r| r.reason == Some("read_only")).count();
+        let barred = report.results.iter().filter(|r| r.found.reason() == Some("read_only")).count();
         assert_eq!(barred, plan.barred.len(), "seed {seed}\n{}", case.text);
     }
     assert!(creations > 500, "too few creations to say anything: {creations}");

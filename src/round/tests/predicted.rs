@@ -67,7 +67,7 @@ fn mismatch(life: &Life) -> Option<bool> {
 fn what_agrees_is_shown_and_raises_nothing() {
     let mut life = life("write", &["repo.write"], holder("bob", true, false, true));
     audit(&mut life);
-    assert_eq!((created(&life).access, created(&life).predicted), ("allowed", Some("allowed")));
+    assert_eq!((created(&life).found.as_str(), created(&life).predicted), ("allowed", Some("allowed")));
     assert_eq!(mismatch(&life), Some(false));
     assert_eq!(lasting(&life, FindingKind::PredictionMismatch), [""; 0]);
 }
@@ -76,7 +76,7 @@ fn what_agrees_is_shown_and_raises_nothing() {
 fn a_grant_that_the_documents_deny_is_a_mismatch_until_they_agree() {
     let mut life = life("write", &[], holder("bob", true, false, true));
     audit(&mut life);
-    assert_eq!((created(&life).access, created(&life).predicted), ("allowed", Some("denied")));
+    assert_eq!((created(&life).found.as_str(), created(&life).predicted), ("allowed", Some("denied")));
     assert_eq!(mismatch(&life), Some(true));
     let [told]: [String; 1] = lasting(&life, FindingKind::PredictionMismatch).try_into().expect("one");
     let wanted = "'open' can create a model in 'acme', though the Hub's documented model denies it";
@@ -92,7 +92,7 @@ fn a_grant_that_the_documents_deny_is_a_mismatch_until_they_agree() {
 fn a_denial_by_the_role_alone_is_a_latent_grant() {
     let mut life = life("read", &["repo.write"], holder("bob", false, false, true));
     audit(&mut life);
-    assert_eq!((created(&life).access, created(&life).predicted), ("denied", Some("denied")));
+    assert_eq!((created(&life).found.as_str(), created(&life).predicted), ("denied", Some("denied")));
     let [told]: [String; 1] = lasting(&life, FindingKind::LatentGrant).try_into().expect("one");
     assert!(told.contains("only because of its user's role"), "{told}");
     // Neither scope nor role: nothing is latent.
@@ -123,13 +123,13 @@ fn what_changed_since_the_whoami_is_asked_again_before_it_is_told() {
     life.mode = SERVE;
     life.start();
     serve_for(&mut life, 600);
-    assert_eq!((created(&life).access, mismatch(&life)), ("denied", Some(false)));
+    assert_eq!((created(&life).found.as_str(), mismatch(&life)), ("denied", Some(false)));
     // Somebody widens the token; the next whoami is an hour away.
     let open = TokenName::new("open");
     life.hub.holders.insert(open.clone(), holder("bob", true, false, true));
     life.hub.whoami.insert(open, whoami("write", &["repo.write"]));
     serve_for(&mut life, 1200);
-    assert_eq!((created(&life).access, mismatch(&life)), ("allowed", Some(false)));
+    assert_eq!((created(&life).found.as_str(), mismatch(&life)), ("allowed", Some(false)));
     let ever = |kind| life.kept.findings.iter().any(|f| f.kind == kind);
     assert!(!ever(FindingKind::PredictionMismatch) && !ever(FindingKind::LatentGrant));
 }
@@ -206,7 +206,7 @@ fn reader() -> Life {
 
 fn read(life: &Life) -> (&'static str, Option<&'static str>) {
     let found = life.reports.last().and_then(|report| report.results.first()).expect("a result");
-    (found.access, found.predicted)
+    (found.found.as_str(), found.predicted)
 }
 
 #[test]

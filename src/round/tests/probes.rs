@@ -54,7 +54,13 @@ fn found(life: &Life, permission: &str, token: &str) -> (&'static str, Option<&'
     let report = life.reports.last().expect("a report");
     let wanted =
         |r: &&crate::report::CheckResult| r.permission.as_str() == permission && r.token.as_str() == token;
-    report.results.iter().map(AsRef::as_ref).find(wanted).map(|r| (r.access, r.reason)).expect("a result")
+    report
+        .results
+        .iter()
+        .map(AsRef::as_ref)
+        .find(wanted)
+        .map(|r| (r.found.as_str(), r.found.reason()))
+        .expect("a result")
 }
 
 /// The reasons why the organization is blind, if it is.
@@ -112,7 +118,7 @@ fn under_read_only_no_post_leaves_though_it_would_change_nothing() {
         let mut life = world(configured(text), Mode { read_only: true, one_shot: true }, 1);
         audit(&mut life);
         let report = life.reports.last().expect("a report");
-        let read_only = report.results.iter().filter(|r| r.reason == Some("read_only")).count();
+        let read_only = report.results.iter().filter(|r| r.found.reason() == Some("read_only")).count();
         assert_eq!(read_only, 2);
     }
 }
@@ -277,7 +283,7 @@ fn what_bars_a_token_from_the_organization_is_no_reason_of_its_users_own_setting
     let report = life.reports.last().expect("a report");
     let told = |permission: &str| {
         let mut mine = report.results.iter().filter(|r| r.token.as_str() == "narrow");
-        mine.any(|r| r.permission.as_str() == permission && r.explanation.contains("restricts this token"))
+        mine.any(|r| r.permission.as_str() == permission && r.explanation().contains("restricts this token"))
     };
     assert!(told("org.billing") && !told("user.webhooks"));
 }

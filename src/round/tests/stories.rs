@@ -153,10 +153,10 @@ fn an_audit_finds_what_may_be_created_and_leaves_nothing() {
     audit(&mut life);
     for target in ["model", "dataset"] {
         let found = result(&life, target, "open");
-        assert_eq!((found.access, found.verdict.as_str()), ("allowed", "unexpected_grant"));
+        assert_eq!((found.found.as_str(), found.verdict.as_str()), ("allowed", "unexpected_grant"));
         assert_eq!(found.canary.map(|c| c.state), Some(ShownState::Deleted));
     }
-    assert_eq!(result(&life, "model", "narrow").access, "denied");
+    assert_eq!(result(&life, "model", "narrow").found.as_str(), "denied");
     assert_eq!(result(&life, "acme/known", "narrow").verdict.as_str(), "ok");
     assert_eq!((life.posts.len(), life.deletes.len()), (3, 2));
     life.check_cleaned_up();
@@ -166,7 +166,7 @@ fn an_audit_finds_what_may_be_created_and_leaves_nothing() {
 fn read_only_sends_nothing_that_changes_anything() {
     let mut life = world(configured(PLAIN), Mode { read_only: true, one_shot: true }, 1);
     audit(&mut life);
-    assert_eq!(result(&life, "model", "open").reason, Some("read_only"));
+    assert_eq!(result(&life, "model", "open").found.reason(), Some("read_only"));
     assert_eq!((life.posts.len(), life.deletes.len()), (0, 0));
 }
 
@@ -180,7 +180,7 @@ fn a_creation_that_was_lost_but_took_effect_is_found_and_becomes_a_grant() {
         if open && request.verb == Verb::Post && posts == 1 { Fate::AppliedTimeout } else { Fate::Fine }
     });
     audit(&mut life);
-    let granted = ["model", "dataset"].map(|target| result(&life, target, "open").access);
+    let granted = ["model", "dataset"].map(|target| result(&life, target, "open").found.as_str());
     assert_eq!(granted, ["allowed", "allowed"]);
     life.check_cleaned_up();
 }
@@ -250,9 +250,9 @@ fn without_a_store_nothing_is_asked_that_changes_anything_and_an_audit_ends() {
     let mut life = world(configured(PLAIN), AUDIT, 1);
     life.bad_writes = 100;
     audit(&mut life);
-    assert_eq!(result(&life, "model", "open").reason, Some("intent_not_stored"));
+    assert_eq!(result(&life, "model", "open").found.reason(), Some("intent_not_stored"));
     assert_eq!(life.posts.len(), 0);
-    assert_eq!(result(&life, "acme/known", "narrow").access, "allowed");
+    assert_eq!(result(&life, "acme/known", "narrow").found.as_str(), "allowed");
 }
 
 #[test]
@@ -260,12 +260,12 @@ fn a_dead_janitor_means_no_control_and_a_dead_token_says_nothing() {
     let mut life = world(configured(PLAIN), AUDIT, 1);
     life.hub.holders.get_mut(&TokenName::new("janitor")).expect("there").dead = true;
     audit(&mut life);
-    assert!(life.reports[0].results.iter().all(|r| r.access == "undetermined"));
+    assert!(life.reports[0].results.iter().all(|r| r.found.as_str() == "undetermined"));
     assert_eq!(life.posts.len(), 0);
     let mut life = world(configured(PLAIN), AUDIT, 1);
     life.hub.holders.get_mut(&TokenName::new("narrow")).expect("there").dead = true;
     audit(&mut life);
-    assert_eq!(result(&life, "acme/known", "narrow").reason, Some("token_invalid"));
+    assert_eq!(result(&life, "acme/known", "narrow").found.reason(), Some("token_invalid"));
 }
 
 #[test]
@@ -281,9 +281,9 @@ fn a_group_by_id_that_nobody_can_show_may_be_granted_but_is_never_denied() {
         );
         audit(&mut life);
         let target = "model@0123456789abcdef01234567";
-        assert_eq!(result(&life, target, "narrow").reason, Some(narrow));
+        assert_eq!(result(&life, target, "narrow").found.reason(), Some(narrow));
         // Listed in full, and not there: then nothing is asked.
-        let granted = result(&life, target, "open").access == "allowed";
+        let granted = result(&life, target, "open").found.as_str() == "allowed";
         assert_eq!(granted, narrow == "no_control");
         life.check_cleaned_up();
     }
@@ -293,7 +293,7 @@ fn a_group_by_id_that_nobody_can_show_may_be_granted_but_is_never_denied() {
 fn an_organization_of_another_letter_case_is_never_denied() {
     let mut life = world(configured(&PLAIN.replace("acme", "Acme")), AUDIT, 1);
     audit(&mut life);
-    assert!(life.reports[0].results.iter().all(|r| r.reason == Some("no_control")));
+    assert!(life.reports[0].results.iter().all(|r| r.found.reason() == Some("no_control")));
 }
 
 #[test]
@@ -421,7 +421,7 @@ fn posts_that_are_lost(users: &[(&str, &'static str)]) -> (usize, Option<&'stati
     life.tell(Event::Due(Classes::ALL));
     life.run_until(S(700), 5000);
     assert_eq!(life.reports.len(), 2);
-    (life.posts.len(), result(&life, "dataset", "open").reason)
+    (life.posts.len(), result(&life, "dataset", "open").found.reason())
 }
 
 #[test]

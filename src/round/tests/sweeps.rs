@@ -134,7 +134,7 @@ fn after_a_loss_a_sweep_comes_first_and_after_a_change_a_person() {
         assert_eq!(posted.is_some(), !latches, "{past:?}");
         assert!(listed.is_none() || posted.is_none() || listed < posted, "{past:?}: the sweep comes first");
         assert_eq!(lasting(&life, FindingKind::StateReset).is_some(), reset, "{past:?}");
-        assert_eq!(result(&life, "model", "open").reason.is_some(), latches);
+        assert_eq!(result(&life, "model", "open").found.reason().is_some(), latches);
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! Pure: a snapshot, a query and the time in, rows out. Knows nothing of HTML.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::access::{Expected, Permission, Verdict};
@@ -421,8 +422,8 @@ pub(super) struct FindingPage<'a> {
     pub class: &'static str,
     pub facts: Vec<(&'static str, String)>,
     /// What happened and what to do.
-    pub detail: &'a str,
-    pub evidence: &'a [Evidence],
+    pub detail: Cow<'a, str>,
+    pub evidence: Vec<Evidence>,
     /// The whole reasoning, as `explain` tells it; `None` before an answer of this process.
     pub explained: Option<&'a str>,
     /// The command that asks anew and tells the same.
@@ -449,8 +450,11 @@ pub(super) fn one<'a>(snapshot: &'a Snapshot, id: &str, now: Timestamp) -> Optio
     }
     if let Some(result) = result {
         facts.push(("expected", result.expected.to_string()));
-        let reason = result.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-        facts.push(("observed", format!("{}{reason}, {}", result.access, age(result.observed_at, now))));
+        let reason = result.found.reason().map(|reason| format!(" ({reason})")).unwrap_or_default();
+        facts.push((
+            "observed",
+            format!("{}{reason}, {}", result.found.as_str(), age(result.observed_at, now)),
+        ));
         facts.push(("predicted", result.predicted.unwrap_or("not said").to_owned()));
         facts.push(("declared", if result.declared { "known" } else { "not known" }.to_owned()));
         facts.extend(
@@ -487,10 +491,10 @@ pub(super) fn one<'a>(snapshot: &'a Snapshot, id: &str, now: Timestamp) -> Optio
         class,
         facts,
         detail: finding.map_or_else(
-            || result.map_or("", |result| result.explanation.as_str()),
-            |finding| &finding.detail,
+            || result.map_or("".into(), |result| result.explanation().into()),
+            |finding| finding.detail.as_str().into(),
         ),
-        evidence: result.map_or(&[], |result| &result.evidence),
+        evidence: result.map(CheckResult::evidence).unwrap_or_default(),
         explained: explained(snapshot, result),
         command,
     })

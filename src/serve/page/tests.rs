@@ -9,8 +9,8 @@ use super::look::{age, banner, counts, matrix, next, one};
 use super::*;
 use crate::access::{Access, CheckKey, DenyReason, Expected, Permission, Severity, TokenName, Verdict};
 use crate::report::{
-    CanarySummary, CheckResult, CheckView, Evidence, Finding, FindingKind, OrganizationView, Report,
-    RoundPoint, Summary, TokenView,
+    CanarySummary, CheckResult, CheckView, Detailed, Evidence, Finding, FindingKind, OrganizationView,
+    Report, RoundPoint, Summary, TokenView,
 };
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
@@ -56,19 +56,14 @@ fn finding(kind: FindingKind, name: &str, resolved_at: Option<Timestamp>) -> Fin
 }
 
 fn result(name: &str) -> CheckResult {
-    CheckResult {
-        organization: "acme".into(),
-        token: TokenName::new(name),
-        permission: Permission::RepoWrite,
-        target: "acme/m".into(),
+    CheckResult::from(Detailed {
+        key: CheckKey::new("acme", TokenName::new(name), Permission::RepoWrite, "acme/m"),
         expected: Expected::Denied,
-        access: "denied",
-        reason: Some(DenyReason::Scope.as_str()),
         verdict: Verdict::Ok,
         declared: true,
         predicted: Some("denied"),
         observed_at: NOW,
-        duration_ms: 3,
+        duration: Duration::from_millis(3),
         evidence: vec![Evidence {
             method: "GET",
             path: format!("/api/models/acme/{name}/auth-check/write"),
@@ -79,7 +74,7 @@ fn result(name: &str) -> CheckResult {
         canary: None,
         explanation: "as it should be".into(),
         found: Access::Denied(DenyReason::Scope),
-    }
+    })
 }
 
 fn report(summary: Summary, results: Vec<CheckResult>) -> Option<Arc<Report>> {
@@ -295,14 +290,14 @@ fn a_finding_and_a_check_have_pages_of_their_own() {
         ..Snapshot::default()
     };
     let page = one(&snapshot, &snapshot.findings[0].key().id(), NOW).expect("a page");
-    assert_eq!((page.class, page.detail, page.evidence.len()), ("bad", "'ci' can write", 1));
+    assert_eq!((page.class, &*page.detail, page.evidence.len()), ("bad", "'ci' can write", 1));
     assert_eq!(page.explained, Some("because"));
     let known = ("predicted", "denied".to_owned());
     assert!(
         page.facts.contains(&known) && page.facts.contains(&("observed", "denied (scope), 0 s ago".into()))
     );
     let page = one(&snapshot, &result("other").id(), NOW).expect("a page");
-    assert_eq!((page.class, page.detail, page.explained), ("good", "as it should be", None));
+    assert_eq!((page.class, &*page.detail, page.explained), ("good", "as it should be", None));
     assert!(one(&snapshot, "0000000000000000", NOW).is_none());
 }
 
