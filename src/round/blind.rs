@@ -60,7 +60,7 @@ impl Engine {
             let period = if check.creates() { create } else { probe };
             let stale_after = config.alerts.stale_after.unwrap_or(period * 3);
             // Counted from the start, and by a clock that nobody sets.
-            let since = self.concluded.get(&key).copied().unwrap_or(self.begun.mono);
+            let since = self.checks.concluded(&key).unwrap_or(self.begun.mono);
             let waited = now.mono.saturating_sub(since);
             let blind = state.latest.conclusive().is_none() && waited > stale_after;
             let id = check_finding(FindingKind::Blind, &key);

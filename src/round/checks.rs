@@ -342,7 +342,7 @@ impl Engine {
         if let Some(id) = job.canary {
             self.release_canary(id);
         }
-        self.take_turn(key, found);
+        self.take_turn(&key, found);
         self.record_check(at, now);
     }
 }

@@ -64,7 +64,7 @@ impl Engine {
         if self.mode.one_shot || !self.has_finding(&key) {
             return;
         }
-        let Some(result) = self.latest.get(&key) else { return };
+        let Some(result) = self.checks.latest(&key) else { return };
         let declared = self.tokens.get(&key.token).and_then(|state| state.declared.as_ref());
         let text = explain(&Facts {
             check,

@@ -22,6 +22,7 @@ pub mod gate;
 mod history;
 pub mod ignores;
 mod inventory;
+mod ledger;
 mod notices;
 mod pacing;
 mod predicted;
@@ -41,8 +42,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access::{CheckKey, RepoName, RepoType, TokenName};
+use crate::alert::Patience;
 use crate::alert::teller::Teller;
-use crate::alert::{CheckState, Patience};
 use crate::config::Config;
 use crate::exchange::{Credential, Exchange, Request};
 use crate::hub::canary::{self, Rules, SEND_WITHIN};
@@ -50,7 +51,7 @@ use crate::hub::names::{NONCE_BYTES, Signer};
 use crate::intent::Canary;
 use crate::moment::{Moment, Timestamp};
 use crate::pace::Allowance;
-use crate::report::{CheckResult, Finding, FindingKey, Told};
+use crate::report::{Finding, FindingKey, Told};
 use crate::schedule::{Classes, Timetable};
 use crate::store::{Breaker, Declared, Kept, Past, Pause};
 
@@ -62,6 +63,7 @@ use controls::{ControlJob, ControlKey};
 use gate::Bound;
 use history::History;
 use inventory::Inventory;
+use ledger::Ledger;
 use pacing::Pacing;
 use predicted::Sighted;
 use rounds::Round;
@@ -141,19 +143,14 @@ pub struct Engine {
     /// When the journal was found to be another than before.
     reset_at: Option<Duration>,
     pauses: BTreeMap<String, Pause>,
-    checks: BTreeMap<CheckKey, CheckState>,
-    /// When each check was last answered conclusively in this process.
-    concluded: BTreeMap<CheckKey, Duration>,
+    checks: Ledger,
     findings: BTreeMap<FindingKey, Finding>,
     teller: Teller,
     history: History,
     /// What descriptions of repositories said in passing.
     sighted: BTreeMap<(RepoType, RepoName), Sighted>,
-    /// Whether the latest conclusive answer differs from its prediction, where there was one.
-    mismatched: BTreeMap<CheckKey, bool>,
     /// Checks whose answer waits for a whoami that was asked because of it.
     suspected: BTreeSet<CheckKey>,
-    latest: BTreeMap<CheckKey, Arc<CheckResult>>,
     /// What results have in common.
     told: HashSet<Arc<Told>>,
     due: Classes,
@@ -227,15 +224,12 @@ impl Engine {
             creations: creations::by_owner(kept.creations),
             breakers: kept.breakers.into_iter().map(|b| (b.organization.clone(), b)).collect(),
             pauses: kept.pauses.into_iter().map(|p| (p.owner.clone(), p)).collect(),
-            checks: kept.checks.into_iter().map(|state| (state.key.clone(), state)).collect(),
+            checks: Ledger::of(kept.checks),
             findings: kept.findings.into_iter().map(|f| (f.key(), f)).collect(),
             teller: Teller::new(kept.alerts, kept.owed, now.wall),
             history: History::default(),
-            concluded: BTreeMap::new(),
             sighted: BTreeMap::new(),
-            mismatched: BTreeMap::new(),
             suspected: BTreeSet::new(),
-            latest: BTreeMap::new(),
             told: HashSet::new(),
             due: Classes::default(),
             only: Vec::new(),

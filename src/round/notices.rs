@@ -116,7 +116,7 @@ impl Engine {
             return String::new();
         };
         let check = CheckKey::new(&*key.organization, token.clone(), permission, target);
-        let Some(result) = self.latest.get(&check) else { return String::new() };
+        let Some(result) = self.checks.latest(&check) else { return String::new() };
         let evidence = result.evidence();
         let shown = evidence.iter().map(|one| {
             let status = one.status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());

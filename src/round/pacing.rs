@@ -29,8 +29,6 @@ pub(super) struct Pacing {
     pub sent_as: BTreeMap<u64, String>,
     /// Requests that did not leave, because the Hub would only refuse them; they are to be answered as such.
     pub held_back: Vec<(u64, Request)>,
-    /// The round in which each check was asked last.
-    pub turns: BTreeMap<CheckKey, Timestamp>,
     /// How many creations of 24 hours the Hub let pass before its own cap, and when it said so.
     pub learned: BTreeMap<String, (usize, Timestamp)>,
 }
@@ -42,7 +40,6 @@ impl Pacing {
             caps: Caps::default(),
             sent_as: BTreeMap::new(),
             held_back: Vec::new(),
-            turns: BTreeMap::new(),
             learned: BTreeMap::new(),
         }
     }
@@ -238,17 +235,16 @@ impl Engine {
 
     /// The round in which a check was asked last; before this process, when it was answered conclusively.
     pub(super) fn last_turn(&self, key: &CheckKey) -> Option<Timestamp> {
-        let before = || self.checks.get(key).and_then(|state| state.conclusive).map(|(_, at)| at);
-        self.pacing.turns.get(key).copied().or_else(before)
+        self.checks.turn(key)
     }
 
     /// A check of this round was asked, and its turn is over, whatever the answer was. One that the Hub's or our own
     /// limits kept from being asked still waits for its turn.
-    pub(super) fn take_turn(&mut self, key: CheckKey, found: Access) {
+    pub(super) fn take_turn(&mut self, key: &CheckKey, found: Access) {
         let kept =
             matches!(found, Access::Undetermined(UnknownReason::RateLimited | UnknownReason::CreationCap));
         if let Some(round) = self.round.as_ref().filter(|_| !kept) {
-            self.pacing.turns.insert(key, round.begun.wall);
+            self.checks.take_turn(key, round.begun.wall);
         }
     }
 

@@ -2,7 +2,6 @@
 //! target on the way; and what follows where the Hub does otherwise.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -193,13 +192,13 @@ impl Engine {
 
     /// The latest answer to this check is held against what is known by now.
     fn draw_again(&mut self, check: &Check, now: Moment) {
-        let Some(latest) = self.latest.get(&check.key()) else { return };
+        let Some(latest) = self.checks.latest(&check.key()) else { return };
         let (found, observed) = (latest.found, latest.observed_at);
         let since = self.round.as_ref().map_or(observed, |round| round.begun.wall.min(observed));
         let prediction = self.prediction(check, now);
         self.draw_prediction(check, prediction.as_ref(), found, since, now);
         let predicted = prediction.and_then(|p| p.outcome.as_str());
-        if let Some(latest) = self.latest.get_mut(&check.key()).map(Arc::make_mut) {
+        if let Some(latest) = self.checks.latest_mut(&check.key()) {
             latest.predict(predicted);
             self.changed = true;
             self.explain_check(check, now);
@@ -247,10 +246,7 @@ impl Engine {
             return;
         }
         self.shown.changed(&key.token);
-        match differs {
-            Some(differs) => self.mismatched.insert(key, differs),
-            None => self.mismatched.remove(&key),
-        };
+        self.checks.mismatch(&key, differs);
         for (key, lasts) in drawn {
             let kind = key.kind;
             let detail = || sentences::predicted(kind, check, prediction, found);
@@ -326,6 +322,6 @@ impl Engine {
 
     /// Whether the latest conclusive answer differs from what was predicted; `None` where nothing was.
     pub(super) fn mismatch_of(&self, key: &CheckKey) -> Option<bool> {
-        self.mismatched.get(key).copied()
+        self.checks.mismatched(key)
     }
 }

@@ -1,6 +1,6 @@
 //! From a finished check to what lasts: results, check states, findings, report.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ impl Engine {
             if self.is_configured(&check) {
                 let body = self.basis(&check, &result, now);
                 self.remember(Write::Answer(LastAnswer { key: check.key(), at: result.observed_at, body }));
-                self.latest.insert(check.key(), Arc::new(result));
+                self.checks.answered(&check.key(), result);
                 self.explain_check(&check, now);
             }
         }
@@ -63,10 +63,7 @@ impl Engine {
         if found.conclusive().is_some() && state.bad_streak > 0 && firing.is_none() {
             self.probe_again(check, now);
         }
-        if found.conclusive().is_some() {
-            self.concluded.insert(key.clone(), now.mono);
-        }
-        self.checks.insert(key.clone(), state.clone());
+        self.checks.insert(state.clone(), found.conclusive().map(|_| now.mono));
         self.shown.changed(&key.token);
         self.remember(Write::Check(state));
         for (kind, verdict) in [
@@ -94,7 +91,7 @@ impl Engine {
         self.record_answer(check, Access::Allowed, now);
         let prediction = self.prediction(check, now);
         self.record_prediction(check, prediction.as_ref(), Access::Allowed, now);
-        if let Some(result) = self.latest.get_mut(&check.key()).map(Arc::make_mut) {
+        if let Some(result) = self.checks.latest_mut(&check.key()) {
             let verdict = compare(check.expected, Access::Allowed);
             result.granted(verdict, &sentences::result(check, verdict, Access::Allowed, ""));
             result.canary = Some(Box::new(shown(&canary)));
@@ -261,11 +258,11 @@ impl Engine {
         let prediction = self.prediction(&job.check, now);
         let Some(result) = self.result_of(at, prediction.as_ref(), now) else { return };
         let key = result.key();
-        match self.latest.get(&key) {
+        match self.checks.latest(&key) {
             // Nearly always: the report goes on sharing what it has.
             Some(latest) if **latest == result => {}
             Some(latest) if latest.found == result.found => {
-                self.latest.insert(key, Arc::new(result));
+                self.checks.answered(&key, result);
             }
             _ => self.record_check(at, now),
         }
@@ -297,7 +294,7 @@ impl Engine {
             .flat_map(|token| &token.checks)
             .map(crate::access::Check::key)
             .filter(|key| !self.mode.one_shot || round.contains(key))
-            .filter_map(|key| self.latest.get(&key).cloned())
+            .filter_map(|key| self.checks.latest(&key).cloned())
             .collect();
         let shown = |wanted: ShownState| {
             results.iter().filter(|r| r.canary.as_ref().is_some_and(|c| c.state == wanted)).count()
@@ -427,17 +424,8 @@ impl Engine {
             .flat_map(|token| &token.checks)
             .map(crate::access::Check::key)
             .collect();
-        self.pacing.turns.retain(|key, _| configured.contains(key));
-        let gone: Vec<CheckKey> =
-            self.checks.keys().filter(|key| !configured.contains(key)).cloned().collect();
+        let gone = self.checks.keep(&configured);
         self.unsaved.extend(gone.into_iter().map(Write::ForgetCheck));
-        keep_of(&mut self.latest, &configured);
-        keep_of(&mut self.mismatched, &configured);
-        keep_of(&mut self.concluded, &configured);
-        keep_of(&mut self.checks, &configured);
-        for (key, state) in &mut self.checks {
-            state.key = key.clone();
-        }
         let config = self.config.clone();
         let unwatched = |key: &FindingKey| {
             let organization =
@@ -478,12 +466,6 @@ impl Engine {
             live.canary.next_at.is_some() || live.canary.unfinished() || live.check.is_some()
         });
     }
-}
-
-/// Keeps what is of these keys, under these very keys, so that their names are in memory once.
-fn keep_of<T>(map: &mut BTreeMap<CheckKey, T>, configured: &BTreeSet<CheckKey>) {
-    let all = std::mem::take(map);
-    map.extend(all.into_iter().filter_map(|(key, value)| Some((configured.get(&key)?.clone(), value))));
 }
 
 /// What the log says of a finding: its sentence, unless words of the Hub may be in it.

@@ -96,7 +96,7 @@ fn one_users_window_delays_nobody_else() {
     life.start();
     life.tell(Event::Due(Classes { probe: true, canary: false, declared: true }));
     let answered = |life: &Life, token: &str| {
-        let results = life.engine().into_iter().flat_map(|engine| engine.latest.values());
+        let results = life.engine().into_iter().flat_map(|engine| engine.checks.results());
         results.filter(|result| result.token.as_str() == token && result.found.conclusive().is_some()).count()
     };
     // The first round is not spread.

@@ -198,7 +198,7 @@ impl Life {
             let key = check.key();
             let Some(state) = engine.checks.get(&key) else { continue };
             let lately =
-                engine.concluded.get(&key).is_some_and(|at| now.mono.saturating_sub(*at) <= stale_after);
+                engine.checks.concluded(&key).is_some_and(|at| now.mono.saturating_sub(at) <= stale_after);
             if lately || now.mono <= stale_after || state.latest.conclusive().is_some() {
                 continue;
             }
