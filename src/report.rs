@@ -167,6 +167,13 @@ impl CheckResult {
         (told.found, told.verdict, told.before, told.after) = (Access::Allowed, verdict, before, after);
     }
 
+    /// What became known since of its token.
+    pub fn retell(&mut self, declared: bool, predicted: Option<&'static str>, explanation: &str) {
+        let (before, after) = parted(explanation, &self.token);
+        let told = Arc::make_mut(&mut self.told);
+        (told.declared, told.predicted, told.before, told.after) = (declared, predicted, before, after);
+    }
+
     /// Another prediction than it was told with.
     pub fn predict(&mut self, predicted: Option<&'static str>) {
         if self.predicted != predicted {

@@ -10,7 +10,7 @@ use crate::hub::canary;
 use crate::hub::classify::CreateHeard;
 use crate::hub::probes::{self, Asked, Control};
 use crate::hub::whoami::Declared;
-use crate::moment::Moment;
+use crate::moment::{Moment, Timestamp};
 use crate::plan::choice::Lot;
 use crate::report::Evidence;
 
@@ -46,37 +46,73 @@ impl Stage {
     }
 }
 
-/// One check of the round.
+/// One check of the round. All of them are there from its beginning, few of them under way.
 #[derive(Debug)]
 pub(super) struct CheckJob {
     pub check: Check,
-    pub stage: Stage,
     pub starts_at: Duration,
-    begun: Option<Moment>,
+    /// What it came to; `None` before its end.
+    pub found: Option<Access>,
+    /// What its walk had to say of that, or what it waits for.
+    pub why: Box<str>,
+    /// From its first step until it is recorded; of one with a canary until the end of the round.
+    walk: Option<Box<Walk>>,
+}
+
+/// A check that is under way.
+#[derive(Debug)]
+pub(super) struct Walk {
+    pub stage: Stage,
+    begun: Moment,
     took: Duration,
     pub canary: Option<i64>,
     pub evidence: Vec<Evidence>,
-    pub found: Option<Access>,
-    pub why: String,
-    pub ended: Option<Moment>,
+    pub ended: Timestamp,
 }
 
 impl CheckJob {
     pub(super) fn new(check: Check, starts_at: Duration) -> CheckJob {
-        CheckJob {
-            check,
-            stage: Stage::Waiting,
-            starts_at,
-            begun: None,
-            took: Duration::ZERO,
-            canary: None,
-            evidence: Vec::new(),
-            found: None,
-            why: String::new(),
-            ended: None,
-        }
+        CheckJob { check, starts_at, found: None, why: Box::default(), walk: None }
     }
 
+    /// Its walk, as far as there is one.
+    pub fn walk(&self) -> Option<&Walk> {
+        self.walk.as_deref()
+    }
+
+    /// The same, to go on.
+    pub fn walk_mut(&mut self) -> Option<&mut Walk> {
+        self.walk.as_deref_mut()
+    }
+
+    /// Its walk, which begins now if it did not before.
+    fn under_way(&mut self, now: Moment) -> &mut Walk {
+        self.walk.get_or_insert_with(|| {
+            Box::new(Walk {
+                stage: Stage::Waiting,
+                begun: now,
+                took: Duration::ZERO,
+                canary: None,
+                evidence: Vec::new(),
+                ended: Timestamp(0),
+            })
+        })
+    }
+
+    /// The proof without which its answer does not count.
+    pub fn waits_for(&self) -> Option<&ProofKey> {
+        self.walk()?.stage.waits_for()
+    }
+
+    /// Its answer is recorded. What became of a canary may change it until the end of the round.
+    pub fn recorded(&mut self) {
+        if self.walk().is_some_and(|walk| walk.canary.is_none()) {
+            self.walk = None;
+        }
+    }
+}
+
+impl Walk {
     /// How long it took until the Hub's answer was known, clean-up not counted.
     pub fn took(&self) -> Duration {
         self.took
@@ -109,7 +145,7 @@ impl Engine {
     /// Begins one check, or says why not.
     pub(super) fn start_check(&mut self, at: usize, now: Moment) {
         let Some(job) = self.round.as_mut().and_then(|round| round.jobs.get_mut(at)) else { return };
-        job.begun.get_or_insert(now);
+        job.under_way(now);
         let check = job.check.clone();
         if let Err((why, sentence)) = self.may_start(&check) {
             return self.finish_check(at, Access::Undetermined(why), sentence, now);
@@ -194,8 +230,8 @@ impl Engine {
     fn ask_check(&mut self, at: usize, request: Request) {
         if let Some(round) = &mut self.round {
             round.active.insert(at);
-            if let Some(job) = round.jobs.get_mut(at) {
-                job.stage = Stage::Asking;
+            if let Some(walk) = round.walk(at) {
+                walk.stage = Stage::Asking;
             }
         }
         self.ask(Job::Check(at), request, None);
@@ -207,7 +243,7 @@ impl Engine {
             round.active.remove(&at);
             round.blocked.push(at);
             if let Some(job) = round.jobs.get_mut(at) {
-                job.why = why;
+                job.why = why.into();
             }
         }
     }
@@ -215,8 +251,8 @@ impl Engine {
     pub(super) fn check_tries(&mut self, at: usize) {
         if let Some(round) = &mut self.round {
             round.active.insert(at);
-            if let Some(job) = round.jobs.get_mut(at) {
-                job.stage = Stage::Trying;
+            if let Some(walk) = round.walk(at) {
+                walk.stage = Stage::Trying;
             }
         }
     }
@@ -224,24 +260,24 @@ impl Engine {
     pub(super) fn check_creates(&mut self, at: usize, canary: i64) {
         if let Some(round) = &mut self.round {
             round.active.insert(at);
-            if let Some(job) = round.jobs.get_mut(at) {
-                job.stage = Stage::Creating(canary);
-                job.canary = Some(canary);
+            if let Some(walk) = round.walk(at) {
+                walk.stage = Stage::Creating(canary);
+                walk.canary = Some(canary);
             }
         }
     }
 
     /// Keeps an exchange as evidence of a check.
     pub(super) fn keep_evidence(&mut self, at: usize, exchange: &Exchange) {
-        if let Some(job) = self.round.as_mut().and_then(|round| round.jobs.get_mut(at)) {
-            job.evidence.push(evidence(exchange));
+        if let Some(walk) = self.round.as_mut().and_then(|round| round.walk(at)) {
+            walk.evidence.push(evidence(exchange));
         }
     }
 
     /// The answer to the question itself is known; what follows is not part of the probe's time.
     pub(super) fn check_answered(&mut self, at: usize, now: Moment) {
-        if let Some(job) = self.round.as_mut().and_then(|round| round.jobs.get_mut(at)) {
-            job.took = now.mono.saturating_sub(job.begun.map_or(now.mono, |begun| begun.mono));
+        if let Some(walk) = self.round.as_mut().and_then(|round| round.walk(at)) {
+            walk.took = now.mono.saturating_sub(walk.begun.mono);
         }
     }
 
@@ -268,8 +304,8 @@ impl Engine {
             }
             _ => return self.finish_check(at, found, String::new(), now),
         };
-        if let Some(job) = self.round.as_mut().and_then(|round| round.jobs.get_mut(at)) {
-            job.stage = stage;
+        if let Some(walk) = self.round.as_mut().and_then(|round| round.walk(at)) {
+            walk.stage = stage;
         }
         self.ask_proof(&proof);
     }
@@ -280,9 +316,10 @@ impl Engine {
         let mut ends: Vec<(usize, Access, String)> = Vec::new();
         for at in &round.active {
             let Some(job) = round.jobs.get(*at) else { continue };
-            match &job.stage {
+            let Some(walk) = job.walk() else { continue };
+            match &walk.stage {
                 Stage::Denied(..) | Stage::Granted(..) => {
-                    if let Some((found, sentence)) = self.judge_by_proof(&job.check, &job.stage, now) {
+                    if let Some((found, sentence)) = self.judge_by_proof(&job.check, &walk.stage, now) {
                         ends.push((*at, found, sentence));
                     }
                 }
@@ -327,23 +364,28 @@ impl Engine {
         let Some(round) = &mut self.round else { return };
         round.active.remove(&at);
         let Some(job) = round.jobs.get_mut(at) else { return };
-        if job.stage == Stage::Done {
+        if job.found.is_some() {
             return;
         }
-        job.stage = Stage::Done;
         job.found = Some(found);
-        job.why = why;
-        job.ended = Some(now);
-        if job.took.is_zero() {
-            job.took = now.mono.saturating_sub(job.begun.map_or(now.mono, |begun| begun.mono));
+        job.why = why.into();
+        let (permission, key) = (job.check.permission, job.check.key());
+        let walk = job.under_way(now);
+        walk.stage = Stage::Done;
+        walk.ended = now.wall;
+        if walk.took.is_zero() {
+            walk.took = now.mono.saturating_sub(walk.begun.mono);
         }
-        let (permission, took, key) = (job.check.permission, job.took, job.check.key());
+        let (took, canary) = (walk.took, walk.canary);
         self.out.push(Effect::Meter(Meter::Probe { permission, found, took }));
-        if let Some(id) = job.canary {
+        if let Some(id) = canary {
             self.release_canary(id);
         }
         self.take_turn(&key, found);
         self.record_check(at, now);
+        if let Some(job) = self.round.as_mut().and_then(|round| round.jobs.get_mut(at)) {
+            job.recorded();
+        }
     }
 }
 

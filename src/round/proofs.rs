@@ -116,7 +116,7 @@ impl Engine {
             .jobs
             .iter()
             .enumerate()
-            .filter(|(_, job)| job.stage.waits_for() == Some(key))
+            .filter(|(_, job)| job.waits_for() == Some(key))
             .map(|(at, _)| at)
             .collect();
         for at in waiting {

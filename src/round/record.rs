@@ -103,46 +103,40 @@ impl Engine {
     /// The result of a check of this round, as of now.
     fn result_of(&self, at: usize, prediction: Option<&Prediction>, now: Moment) -> Option<CheckResult> {
         let job = self.round.as_ref()?.jobs.get(at)?;
-        let live = job.canary.and_then(|id| self.canaries.get(&id));
+        let walk = job.walk()?;
+        let live = walk.canary.and_then(|id| self.canaries.get(&id));
         // Presence that was proved after the check was ended still turns its answer into a grant.
         let found = match live.and_then(|live| live.heard.as_ref().map(|heard| (heard, live))) {
             Some((heard, live)) => creation_access(heard, live.canary.repo_id.is_some()),
             None => job.found?,
         };
         let canary = live.map(|live| shown(&live.canary));
-        Some(self.describe(job, found, canary, prediction, now))
-    }
-
-    fn describe(
-        &self,
-        job: &CheckJob,
-        found: Access,
-        canary: Option<CanaryShown>,
-        prediction: Option<&Prediction>,
-        now: Moment,
-    ) -> CheckResult {
         let check = &job.check;
-        let verdict = compare(check.expected, found);
-        let ended = job.ended.map_or(Timestamp(0), |ended| ended.wall);
-        let known = self.declared(&check.token, now);
-        let mut explanation = sentences::result(check, verdict, found, &job.why);
-        if let (Some(known), Some(ruler)) = (known, check.ruled_by().filter(|_| found != Access::Allowed)) {
-            explanation.push_str(&declared::barred(ruler, known.restrictions(ruler)));
-        }
         let detailed = Detailed {
             key: check.key(),
             expected: check.expected,
-            verdict,
-            declared: known.is_some(),
+            verdict: compare(check.expected, found),
+            declared: self.declared(&check.token, now).is_some(),
             predicted: prediction.and_then(|p| p.outcome.as_str()),
-            observed_at: ended,
-            duration: job.took(),
-            evidence: job.evidence.clone(),
+            observed_at: walk.ended,
+            duration: walk.took(),
+            evidence: walk.evidence.clone(),
             canary,
-            explanation,
+            explanation: self.sentence(job, found, now),
             found,
         };
-        detailed.into()
+        Some(detailed.into())
+    }
+
+    /// What is told to a person who reads that this check came to this.
+    fn sentence(&self, job: &CheckJob, found: Access, now: Moment) -> String {
+        let check = &job.check;
+        let mut sentence = sentences::result(check, compare(check.expected, found), found, &job.why);
+        let known = self.declared(&check.token, now);
+        if let (Some(known), Some(ruler)) = (known, check.ruled_by().filter(|_| found != Access::Allowed)) {
+            sentence.push_str(&declared::barred(ruler, known.restrictions(ruler)));
+        }
+        sentence
     }
 
     /// Begins, confirms or ends a finding. One that somebody accepted does not last while that holds.
@@ -198,6 +192,7 @@ impl Engine {
         for at in 0..count {
             self.finish_late(at, now);
         }
+        self.told.retain(|told| Arc::strong_count(told) > 1);
         let Some(round) = self.round.take() else { return };
         self.prune_canaries();
         let old = now.wall - FINDINGS_STAY;
@@ -252,8 +247,8 @@ impl Engine {
     /// What became known after the check was told: the canary's end, or its presence.
     fn finish_late(&mut self, at: usize, now: Moment) {
         let Some(job) = self.round.as_ref().and_then(|round| round.jobs.get(at)) else { return };
-        if self.stands(job, now) {
-            return;
+        if job.walk().is_none() {
+            return self.retell(at, now);
         }
         let prediction = self.prediction(&job.check, now);
         let Some(result) = self.result_of(at, prediction.as_ref(), now) else { return };
@@ -268,20 +263,28 @@ impl Engine {
         }
     }
 
-    /// Whether the latest result is this one, and nothing that it tells of can have changed since: it is not about a
-    /// repository, of which more may have been seen, nor was anything declared meanwhile.
-    fn stands(&self, job: &CheckJob, now: Moment) -> bool {
-        let (Some(latest), Some(ended)) = (self.latest.get(&job.check.key()), job.ended) else {
-            return false;
-        };
-        let heard_at =
-            self.tokens.get(&job.check.token).and_then(|state| state.declared.as_ref()).map(|k| k.at);
-        job.canary.is_none()
-            && job.check.target == Target::Whole
-            && job.found == Some(latest.found)
-            && latest.observed_at == ended.wall
-            && latest.declared == self.declared(&job.check.token, now).is_some()
-            && heard_at.is_none_or(|at| at < ended.wall)
+    /// What became known of the token, or of the repository, after the check was told.
+    fn retell(&mut self, at: usize, now: Moment) {
+        let Some(job) = self.round.as_ref().and_then(|round| round.jobs.get(at)) else { return };
+        let (check, key) = (&job.check, job.check.key());
+        let same = |latest: &&Arc<CheckResult>| job.found == Some(latest.found);
+        let Some(latest) = self.checks.latest(&key).filter(same) else { return };
+        let heard_at = self.tokens.get(&key.token).and_then(|state| state.declared.as_ref()).map(|k| k.at);
+        let declared = self.declared(&key.token, now).is_some();
+        let news = latest.declared != declared || heard_at.is_some_and(|at| at >= latest.observed_at);
+        if !news && check.target == Target::Whole {
+            // Nearly always, and there may be a million of them.
+            return;
+        }
+        let predicted = self.prediction(check, now).and_then(|prediction| prediction.outcome.as_str());
+        let sentence = self.sentence(job, latest.found, now);
+        if latest.declared == declared && latest.predicted == predicted && latest.explanation() == sentence {
+            return;
+        }
+        if let Some(latest) = self.checks.latest_mut(&key) {
+            latest.retell(declared, predicted, &sentence);
+            latest.share(&mut self.told);
+        }
     }
 
     /// In a one-shot run the round's own results; in service the latest of every check, because a round of one

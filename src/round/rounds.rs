@@ -17,7 +17,7 @@ use crate::plan::plan;
 use crate::planted::{self, Defect};
 use crate::schedule::{Classes, spread};
 
-use super::checks::CheckJob;
+use super::checks::{CheckJob, Walk};
 use super::controls::ControlKey;
 use super::pacing::Queue;
 use super::proofs::{Proof, ProofKey};
@@ -63,6 +63,11 @@ pub(super) struct Round {
 }
 
 impl Round {
+    /// The walk of the check at this place, if it is under way.
+    pub(super) fn walk(&mut self, at: usize) -> Option<&mut Walk> {
+        self.jobs.get_mut(at)?.walk_mut()
+    }
+
     pub(super) fn wake_at(&self) -> Option<Duration> {
         match self.phase {
             Phase::Checks => {
@@ -291,7 +296,8 @@ impl Engine {
         if idle && !round.blocked.is_empty() && !may_clear && !self.sweeping() {
             let blocked = self.round.as_mut().map(|round| std::mem::take(&mut round.blocked));
             for at in blocked.unwrap_or_default() {
-                let why = self.round.as_ref().and_then(|round| round.jobs.get(at)).map(|job| job.why.clone());
+                let why =
+                    self.round.as_ref().and_then(|round| round.jobs.get(at)).map(|job| job.why.to_string());
                 let found = Access::Undetermined(UnknownReason::CreationCap);
                 self.finish_check(at, found, why.unwrap_or_default(), now);
             }

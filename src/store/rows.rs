@@ -1,8 +1,9 @@
 //! The rows of the journal, read back into words. A row that is beyond us is a fault that names its table; it
 //! is never skipped, because what is skipped is forgotten.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Row, Sqlite};
@@ -12,7 +13,7 @@ use super::fault::Trouble;
 use super::journal::CREATIONS_COUNT;
 use super::notices;
 use super::{Breaker, Creation, Declared, Kept, LastAnswer, Past, Pause, Transition, Write};
-use crate::access::{Access, CheckKey, RepoName, TokenName};
+use crate::access::{Access, CheckKey, Labels, RepoName, TokenName};
 use crate::alert::CheckState;
 use crate::intent::{Canary, DeleteAttempt};
 use crate::moment::Timestamp;
@@ -71,9 +72,6 @@ pub(in crate::store) async fn kept(
 ) -> Result<Kept, Trouble> {
     let last_canary_id: i64 =
         sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM canaries").fetch_one(&mut *connection).await?;
-    let checks = sqlx::query("SELECT * FROM checks ORDER BY organization, token, permission, target")
-        .fetch_all(&mut *connection)
-        .await?;
     let findings = sqlx::query(
         "SELECT * FROM findings WHERE resolved_at IS NULL OR resolved_at > $1 ORDER BY since, rowid",
     )
@@ -90,28 +88,86 @@ pub(in crate::store) async fn kept(
         .bind(now.0)
         .fetch_all(&mut *connection)
         .await?;
-    let declared = sqlx::query("SELECT * FROM declared ORDER BY token").fetch_all(&mut *connection).await?;
     Ok(Kept {
         canaries: owed_canaries(connection).await?,
         last_canary_id,
-        checks: each("checks", &checks, check)?,
+        checks: checks(connection).await?,
         findings: each("findings", &findings, finding)?,
         creations: each("creations", &creations, creation)?,
         breakers: each("breakers", &breakers, breaker)?,
         pauses: each("pauses", &pauses, pause)?,
-        declared: each("declared", &declared, |line| {
+        declared: declared(connection).await?,
+        alerts: notices::alerts(connection).await?,
+        owed: notices::owed(connection).await?,
+        epoch: epoch(connection).await?,
+        past: Past::Continued,
+    })
+}
+
+/// Rows that are read at a time, where there may be hundreds of thousands: what SQLite hands over is ten times as large as
+/// what it says.
+const PAGE: usize = 1000;
+
+/// Every check that was ever answered, in the order of its key. Names that stand in many rows are in memory once.
+async fn checks(connection: &mut SqliteConnection) -> Result<Vec<CheckState>, Trouble> {
+    let mut all: Vec<CheckState> = Vec::new();
+    let mut labels: HashSet<Arc<Labels>> = HashSet::new();
+    loop {
+        let after = all.last().map(|state| state.key.clone());
+        let of = |part: fn(&CheckKey) -> &str| after.as_ref().map(part).unwrap_or_default().to_owned();
+        let rows = sqlx::query(
+            "SELECT organization, token, permission, target, access, reason, observed_at, allowed, conclusive_at,
+                    bad_streak, good_streak, firing_since, firing FROM checks
+             WHERE (organization, token, permission, target) > ($1, $2, $3, $4)
+             ORDER BY organization, token, permission, target LIMIT 1000",
+        )
+        .bind(of(|key| &key.organization))
+        .bind(of(|key| key.token.as_str()))
+        .bind(of(|key| key.permission.as_str()))
+        .bind(of(|key| &key.target))
+        .fetch_all(&mut *connection)
+        .await?;
+        for mut state in each("checks", &rows, check)? {
+            let mut token = state.key.token.clone();
+            if let Some(before) = all.last().filter(|before| before.key.token == token) {
+                token = before.key.token.clone();
+            }
+            let shared = labels.get(&state.key.labels()).cloned();
+            let shared = shared.unwrap_or_else(|| {
+                labels.insert(state.key.labels());
+                state.key.labels()
+            });
+            state.key = CheckKey::of(token, shared);
+            all.push(state);
+        }
+        if rows.len() < PAGE {
+            return Ok(all);
+        }
+    }
+}
+
+/// The last whoami of each token, in the order of their names.
+async fn declared(connection: &mut SqliteConnection) -> Result<Vec<Declared>, Trouble> {
+    let mut all: Vec<Declared> = Vec::new();
+    loop {
+        let rows = sqlx::query(
+            "SELECT token, fingerprint, at, body FROM declared WHERE token > $1 ORDER BY token LIMIT 1000",
+        )
+        .bind(all.last().map(|last| last.token.to_string()).unwrap_or_default())
+        .fetch_all(&mut *connection)
+        .await?;
+        all.extend(each("declared", &rows, |line| {
             Ok(Declared {
                 token: line.token("token")?,
                 fingerprint: line.get("fingerprint")?,
                 at: line.at("at")?,
                 body: line.get("body")?,
             })
-        })?,
-        alerts: notices::alerts(connection).await?,
-        owed: notices::owed(connection).await?,
-        epoch: epoch(connection).await?,
-        past: Past::Continued,
-    })
+        })?);
+        if rows.len() < PAGE {
+            return Ok(all);
+        }
+    }
 }
 
 /// The number of the latest opening for writing; 0 where somebody removed it, which is nobody's number.
