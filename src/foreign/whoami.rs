@@ -67,7 +67,7 @@ fn told(declared: &Declared, before: Option<&Declared>) {
             sentences.extend(changes);
         }
         let mut past = Past::new(before.clone(), "mark".to_owned());
-        past.hear("acme", &pinned, declared, NOW);
+        past.hear("acme", &pinned, &std::sync::Arc::new(declared.clone()), NOW);
         let again = serde_json::to_string(&past).ok().and_then(|text| serde_json::from_str(&text).ok());
         assert_eq!(again.as_ref(), Some(&past), "not remembered");
     }

@@ -5,6 +5,7 @@
 //! the pin alone speaks. Pure; the reference outlives the process with the declaration that it belongs to.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -23,9 +24,9 @@ pub const LASTS: Duration = Duration::from_secs(24 * 3600);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Past {
     /// As it was before the changes that are still told; where none is, as it was last.
-    pub declared: Declared,
+    pub declared: Arc<Declared>,
     /// Tells one secret from the next; opaque here, and empty while none is known.
-    pub mark: String,
+    pub mark: Arc<str>,
     /// The parts that differ from the reference.
     #[serde(default)]
     pub open: BTreeMap<Topic, Open>,
@@ -45,12 +46,12 @@ pub struct Open {
 
 impl Past {
     /// The first that is known of a token: there is nothing to hold it against.
-    pub fn new(declared: Declared, mark: String) -> Past {
-        Past { declared, mark, open: BTreeMap::new(), partial: false }
+    pub fn new(declared: impl Into<Arc<Declared>>, mark: impl Into<Arc<str>>) -> Past {
+        Past { declared: declared.into(), mark: mark.into(), open: BTreeMap::new(), partial: false }
     }
 
     /// Takes what the token declares now.
-    pub fn hear(&mut self, organization: &str, pinned: &Pinned<'_>, present: &Declared, now: Timestamp) {
+    pub fn hear(&mut self, organization: &str, pinned: &Pinned<'_>, present: &Arc<Declared>, now: Timestamp) {
         if std::mem::take(&mut self.partial) {
             self.fill(organization, present);
         }
@@ -59,7 +60,7 @@ impl Past {
         for topic in Topic::DECLARED {
             let told = differences(topic, organization, &self.declared, present);
             if self.note(topic, told.is_empty(), &told.join("\n"), now) {
-                keep(topic, organization, &self.declared, &mut reference);
+                keep(topic, organization, &self.declared, Arc::make_mut(&mut reference));
             }
         }
         self.declared = reference;
@@ -67,16 +68,17 @@ impl Past {
 
     /// Secrets are marked in another way from now on: the next mark is the first.
     pub fn forget_mark(&mut self) {
-        self.mark.clear();
+        self.mark = Arc::default();
         self.open.remove(&Topic::Secret);
     }
 
     /// Takes which secret there is now.
-    pub fn hear_mark(&mut self, mark: &str, now: Timestamp) {
-        if self.mark.is_empty() {
-            mark.clone_into(&mut self.mark);
+    pub fn hear_mark(&mut self, mark: &Arc<str>, now: Timestamp) {
+        // One that is the same is in memory once.
+        if self.mark.is_empty() || self.mark == *mark {
+            self.mark = mark.clone();
         }
-        let same = self.mark == mark;
+        let same = self.mark == *mark;
         self.note(Topic::Secret, same, mark, now);
     }
 
@@ -87,7 +89,7 @@ impl Past {
         topic: Topic,
         organization: &str,
         present: Option<&Declared>,
-        mark: &str,
+        mark: &Arc<str>,
         now: Timestamp,
     ) -> bool {
         let Some(open) = self.open.get(&topic) else { return false };
@@ -96,8 +98,8 @@ impl Past {
         }
         self.open.remove(&topic);
         match (topic, present) {
-            (Topic::Secret, _) => mark.clone_into(&mut self.mark),
-            (topic, Some(present)) => keep(topic, organization, present, &mut self.declared),
+            (Topic::Secret, _) => self.mark = mark.clone(),
+            (topic, Some(present)) => keep(topic, organization, present, Arc::make_mut(&mut self.declared)),
             (_, None) => {}
         }
         false
@@ -119,20 +121,21 @@ impl Past {
 
     /// What a pin speaks for changes without a word of ours.
     fn leave_to(&mut self, pinned: &Pinned<'_>, present: &Declared) {
-        if pinned.user.is_some() {
-            self.declared.user.clone_from(&present.user);
+        let mine = &mut self.declared;
+        if pinned.user.is_some() && mine.user != present.user {
+            Arc::make_mut(mine).user.clone_from(&present.user);
         }
-        if pinned.role.is_some() {
-            self.declared.role.clone_from(&present.role);
+        if pinned.role.is_some() && mine.role != present.role {
+            Arc::make_mut(mine).role.clone_from(&present.role);
         }
-        if pinned.scopes.is_some() {
-            self.declared.scopes.clone_from(&present.scopes);
+        if pinned.scopes.is_some() && mine.scopes != present.scopes {
+            Arc::make_mut(mine).scopes.clone_from(&present.scopes);
         }
     }
 
     /// What the earlier version did not read cannot have changed.
     fn fill(&mut self, organization: &str, present: &Declared) {
-        let mine = &mut self.declared;
+        let mine = Arc::make_mut(&mut self.declared);
         mine.principal.clone_from(&present.principal);
         mine.auth.clone_from(&present.auth);
         mine.global.clone_from(&present.global);

@@ -4,6 +4,7 @@
 //! it differs. Nothing is concluded from a whoami that was not heard: findings stay as they are until the next one.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +31,7 @@ const LISTED: usize = 8;
 #[derive(Serialize, Deserialize)]
 pub(super) struct Body {
     #[serde(flatten)]
-    pub declared: Declared,
+    pub declared: Arc<Declared>,
     /// The key that its fingerprints were made with; absent where an earlier version stored it.
     #[serde(default)]
     pub key: Option<String>,
@@ -90,8 +91,8 @@ impl Engine {
                 past.forget_mark();
             }
             let state = self.tokens.entry(entry.token).or_default();
-            state.past = Some(past);
-            state.declared = Some(Known { declared, fingerprint: entry.fingerprint, at: entry.at });
+            state.past = Some(Box::new(past));
+            state.declared = Some(Known { declared, fingerprint: entry.fingerprint.into(), at: entry.at });
         }
     }
 
@@ -99,22 +100,23 @@ impl Engine {
     pub(super) fn take_declared(
         &mut self,
         token: &TokenName,
-        declared: Declared,
-        fingerprint: String,
+        declared: Arc<Declared>,
+        fingerprint: Arc<str>,
         now: Moment,
     ) {
         let config = self.config.clone();
         let state = self.tokens.entry(token.clone()).or_default();
-        let past = state.past.get_or_insert_with(|| Past::new(declared.clone(), fingerprint.clone()));
+        let past =
+            state.past.get_or_insert_with(|| Box::new(Past::new(declared.clone(), fingerprint.clone())));
         if let Some(token) = config.token(token) {
             past.hear(&token.organization, &pinned(token), &declared, now.wall);
-            state.standing = Some(stand(&config, token, &declared));
+            state.standing = Some(Box::new(stand(&config, token, &declared)));
         }
         let known = state.declared.as_ref().map(|known| &known.declared);
         let differs = config.token(token).zip(known).is_some_and(|(configured, known)| {
             declares_otherwise(&configured.organization, known, &declared)
         });
-        let past = (!past.open.is_empty()).then(|| past.clone());
+        let past = (!past.open.is_empty()).then(|| Past::clone(past));
         let body = Body { declared: declared.clone(), key: Some(self.signer.key_id().to_owned()), past };
         state.declared = Some(Known { declared, fingerprint: fingerprint.clone(), at: now.wall });
         if differs {
@@ -122,7 +124,12 @@ impl Engine {
         }
         let Ok(body) = serde_json::to_string(&body) else { return };
         let token = token.clone();
-        self.remember(Write::Declared(store::Declared { token, fingerprint, at: now.wall, body }));
+        self.remember(Write::Declared(store::Declared {
+            token,
+            fingerprint: fingerprint.to_string(),
+            at: now.wall,
+            body,
+        }));
     }
 
     /// Judges all that is known by the config as it is now.
@@ -130,7 +137,8 @@ impl Engine {
         let config = self.config.clone();
         for token in &config.tokens {
             let Some(state) = self.tokens.get_mut(&token.name) else { continue };
-            state.standing = state.declared.as_ref().map(|known| stand(&config, token, &known.declared));
+            state.standing =
+                state.declared.as_ref().map(|known| Box::new(stand(&config, token, &known.declared)));
         }
     }
 
@@ -192,7 +200,7 @@ impl Engine {
             severity: token.severity,
             usable,
             declared_drift: standing.map(|standing| !standing.pinned.is_empty() && !accepted()),
-            expires_at: declared.and_then(Declared::expiry),
+            expires_at: declared.and_then(|declared| declared.expiry()),
             unchecked_permissions: standing
                 .map(|standing| u64::try_from(standing.unchecked.len()).unwrap_or(u64::MAX)),
         }
@@ -219,7 +227,7 @@ fn told(
     let mut all = vec![(FindingKind::TokenUnusable, unusable(token, state))];
     let mark = match &state.key {
         Some(Ok(fingerprint)) => fingerprint.clone(),
-        _ => String::new(),
+        _ => Arc::default(),
     };
     let organization = &token.organization;
     if let (false, Some(past)) = (mark.is_empty(), &mut state.past) {

@@ -70,7 +70,7 @@ impl Engine {
             check,
             expected: true,
             endpoint: self.config.hub.endpoint.as_str(),
-            declared: declared.map(|known| (&known.declared, known.at)),
+            declared: declared.map(|known| (&*known.declared, known.at)),
             known: &self.known_of(check, now),
             observed: Some(&Observed::of(result, true)),
             untried: "",

@@ -128,8 +128,8 @@ impl Engine {
     /// What the token declared last, whenever that was; of one whose secret cannot be read, what it was before.
     fn last_declared(state: &TokenState) -> Option<&Declared> {
         let unreadable = matches!(state.key, Some(Err(_)));
-        let past = state.past.as_ref().filter(|_| unreadable).map(|past| &past.declared);
-        state.declared.as_ref().map(|known| &known.declared).or(past)
+        let past = state.past.as_ref().filter(|_| unreadable).map(|past| &*past.declared);
+        state.declared.as_ref().map(|known| &*known.declared).or(past)
     }
 
     /// A configured token of which nobody can say what it is called on the Hub. A dead one stands in no inventory.

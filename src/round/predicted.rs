@@ -314,7 +314,7 @@ impl Engine {
         let Some(check) = check else { return };
         let declared = self.tokens.get(&key.token).and_then(|state| state.declared.as_ref());
         let grounds = Grounds {
-            declared: declared.map(|known| (known.declared.clone(), known.at)),
+            declared: declared.map(|known| ((*known.declared).clone(), known.at)),
             known: self.known_of(check, now),
         };
         self.out.push(Effect::Explained(Box::new(grounds)));

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access::{TokenName, UnknownReason};
@@ -21,7 +22,7 @@ use super::{Effect, Engine, Job, Meter};
 #[derive(Debug, Default)]
 pub(super) struct TokenState {
     /// The fingerprint of its key, or what is wrong with it; `None` before the keys were read.
-    pub key: Option<Result<String, SecretFault>>,
+    pub key: Option<Result<Arc<str>, SecretFault>>,
     /// What it declared last, and when.
     pub declared: Option<Known>,
     /// The Hub said in its last answer that it does not accept it.
@@ -37,17 +38,17 @@ pub(super) struct TokenState {
     /// For how long after that it is not asked again without a schedule.
     rest: Duration,
     /// What its declarations are held against; goes on when the secret changes.
-    pub past: Option<Past>,
+    pub past: Option<Box<Past>>,
     /// What the config makes of `declared`; there as long as that is.
-    pub standing: Option<Standing>,
+    pub standing: Option<Box<Standing>>,
 }
 
 /// A whoami that was heard.
 #[derive(Debug, Clone)]
 pub(super) struct Known {
-    pub declared: Declared,
+    pub declared: Arc<Declared>,
     /// Of the key that it was asked with.
-    pub fingerprint: String,
+    pub fingerprint: Arc<str>,
     pub at: Timestamp,
 }
 
@@ -96,6 +97,7 @@ impl Engine {
 
     pub(super) fn take_keys(&mut self, keys: BTreeMap<TokenName, Result<String, SecretFault>>, now: Moment) {
         for (token, key) in keys {
+            let key = key.map(Arc::<str>::from);
             let state = self.tokens.entry(token).or_default();
             state.spent = false;
             state.alive = false;
@@ -216,7 +218,7 @@ impl Engine {
         };
         let news = self.tokens.get(token).is_none_or(|state| state.declared.is_none());
         self.pacing.pace.rename(&format!("token:{token}"), &declared.user);
-        self.take_declared(token, *declared, fingerprint, now);
+        self.take_declared(token, Arc::from(declared), fingerprint, now);
         if news {
             self.look_for_makers(now);
         }
