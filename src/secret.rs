@@ -4,6 +4,7 @@
 //! `expose`. What is wrong with a secret is a named fault that never repeats any part of it.
 
 mod shape;
+mod sought;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use secrecy::{ExposeSecret, SecretString};
 
 pub use shape::shapes;
+pub use sought::Sought;
 
 /// Where a secret lies. Only this is ever part of the config.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -4,17 +4,15 @@
 //! often something did.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use aho_corasick::AhoCorasick;
 use arc_swap::ArcSwapOption;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::secret::shapes;
+use crate::secret::{Sought, shapes};
 
 /// What stands in place of a secret.
 const REDACTED: &str = "[redacted]";
@@ -29,7 +27,7 @@ pub struct Scrub(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     /// Every spelling of every live secret; `None` while there are none.
-    live: ArcSwapOption<AhoCorasick>,
+    live: ArcSwapOption<Sought>,
     hits: AtomicU64,
     /// As many of them as were told of.
     said: AtomicU64,
@@ -44,16 +42,9 @@ impl Scrub {
     /// Looks for these secrets from now on, and for no others: give it the old one of a rotated pair as long
     /// as it may still be written.
     pub fn load(&self, secrets: &[&str]) {
-        let spellings: BTreeSet<String> =
-            secrets.iter().filter(|s| s.len() >= SHORTEST).flat_map(|s| spellings(s)).collect();
-        if spellings.is_empty() {
-            return self.0.live.store(None);
-        }
-        match AhoCorasick::new(spellings) {
-            Ok(live) => self.0.live.store(Some(Arc::new(live))),
-            // Only too many gigabytes of secrets can do that; those of before stay.
-            Err(_) => tracing::error!("the secrets are too large to be looked for in the log"),
-        }
+        let spellings = secrets.iter().filter(|s| s.len() >= SHORTEST).flat_map(|s| spellings(s));
+        let live = Some(Sought::new(spellings)).filter(|live| !live.is_empty());
+        self.0.live.store(live.map(Arc::new));
     }
 
     /// How many secrets have been replaced so far.
@@ -71,7 +62,7 @@ impl Scrub {
     pub fn clean<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut found: Vec<Range<usize>> = Vec::new();
         if let Some(live) = self.0.live.load().as_deref() {
-            found.extend(live.find_overlapping_iter(text).map(|hit| hit.range()));
+            found.extend(live.find(text.as_bytes()));
         }
         found.extend(shapes(text.as_bytes()));
         if found.is_empty() {
@@ -108,6 +99,8 @@ fn spellings(secret: &str) -> Vec<String> {
         all.push(std::mem::replace(&mut spelling, quoted));
     }
     all.push(spelling);
+    // Nearly always they are one and the same.
+    all.dedup();
     all
 }
 

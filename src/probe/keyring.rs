@@ -1,17 +1,13 @@
 //! The tokens of this moment, and the blotting out of every one of them in whatever comes back.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::Range;
 use std::sync::OnceLock;
-
-use aho_corasick::{AhoCorasick, MatchKind};
-use memchr::memmem;
 
 use super::blot::blot;
 use crate::access::TokenName;
-use crate::secret::{Secret, SecretFault, shapes};
+use crate::secret::{Secret, SecretFault, Sought, shapes};
 
 /// What stands where a secret stood.
 pub(super) const REDACTED: &str = "[redacted]";
@@ -20,50 +16,13 @@ pub(super) const REDACTED: &str = "[redacted]";
 /// token of the Hub is far longer.
 const SHORTEST: usize = 8;
 
-/// So many letters of a secret are looked for first: those that all tokens of the Hub share.
-const BEGIN: usize = 3;
-
-/// With more beginnings than this it is faster to look for whole secrets at once.
-const MOST_BEGINS: usize = 8;
-
-/// What looks for secrets.
-enum Finder {
-    /// There is nothing to look for.
-    Nothing,
-    Secrets(Secrets),
-    /// There are more secrets than can be looked for (gigabytes of them): nothing may be shown at all.
-    Blind,
-}
-
-/// All of them in one pass, and how they begin: nearly no text holds even that, and a beginning is found far faster.
-struct Secrets {
-    whole: AhoCorasick,
-    /// Every one of them begins like one of these; none where those are too many to be looked for one by one.
-    begins: Option<Vec<memmem::Finder<'static>>>,
-}
-
-impl Secrets {
-    fn find<'t>(&'t self, text: &'t [u8]) -> impl Iterator<Item = Range<usize>> + 't {
-        let absent = |begins: &Vec<memmem::Finder<'_>>| begins.iter().all(|begin| begin.find(text).is_none());
-        let searched = !self.begins.as_ref().is_some_and(absent);
-        searched.then(|| self.whole.find_iter(text)).into_iter().flatten().map(|found| found.range())
-    }
-}
-
-/// The different beginnings of these secrets: so few letters that no secret can be told from another by them.
-fn begins<'s>(secrets: impl Iterator<Item = &'s str>) -> Option<Vec<memmem::Finder<'static>>> {
-    let begins: BTreeSet<&[u8]> = secrets.filter_map(|secret| secret.as_bytes().get(..BEGIN)).collect();
-    let few = begins.len() <= MOST_BEGINS;
-    few.then(|| begins.into_iter().map(|begin| memmem::Finder::new(begin).into_owned()).collect())
-}
-
 /// Name → secret, or the fault that makes it unusable. Filled anew for every round, so that no old secret
 /// stays.
 #[derive(Default)]
 pub struct Keyring {
     secrets: BTreeMap<TokenName, Result<Secret, SecretFault>>,
-    /// Finds all of them in one pass; made at the first answer.
-    finder: OnceLock<Finder>,
+    /// Finds all of them; made at the first answer.
+    sought: OnceLock<Sought>,
 }
 
 impl Keyring {
@@ -75,7 +34,7 @@ impl Keyring {
     /// Adds a token, or takes the place of the one of that name.
     pub fn insert(&mut self, name: TokenName, secret: Result<Secret, SecretFault>) {
         self.secrets.insert(name, secret);
-        self.finder = OnceLock::new();
+        self.sought = OnceLock::new();
     }
 
     /// The secret, where it is usable.
@@ -104,33 +63,15 @@ impl Keyring {
     /// The bytes without any secret of this ring, however it is spelled, and without what is shaped like a token
     /// of anybody.
     pub(super) fn scrub<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
-        let finder = match self.finder.get_or_init(|| self.finder()) {
-            Finder::Secrets(finder) => Some(finder),
-            Finder::Nothing => None,
-            Finder::Blind => return Cow::Borrowed(REDACTED.as_bytes()),
-        };
         // No spelling is shorter than what it spells.
         if bytes.len() < SHORTEST {
             return Cow::Borrowed(bytes);
         }
-        blot(bytes, REDACTED, |text| {
-            finder.into_iter().flat_map(|finder| finder.find(text)).chain(shapes(text)).collect()
-        })
-    }
-
-    fn finder(&self) -> Finder {
-        let known = || self.secrets.values().flatten().map(Secret::expose).filter(|s| s.len() >= SHORTEST);
-        // Longest first, so that of two secrets that begin alike nothing is left standing. No prefilter: it
-        // would keep whole copies of the secrets.
-        let whole =
-            AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).prefilter(false).build(known());
-        match whole {
-            Ok(whole) if whole.patterns_len() > 0 => {
-                Finder::Secrets(Secrets { whole, begins: begins(known()) })
-            }
-            Ok(_) => Finder::Nothing,
-            Err(_) => Finder::Blind,
-        }
+        let sought = self.sought.get_or_init(|| {
+            let known = self.secrets.values().flatten().map(Secret::expose);
+            Sought::new(known.filter(|secret| secret.len() >= SHORTEST))
+        });
+        blot(bytes, REDACTED, |text| sought.find(text).into_iter().chain(shapes(text)).collect())
     }
 }
 
