@@ -92,6 +92,7 @@ impl Engine {
     }
 
     fn has_finding(&self, key: &CheckKey) -> bool {
-        OF_CHECKS.iter().any(|kind| self.findings.contains_key(&check_finding(*kind, key)))
+        self.findings.has(&key.token)
+            && OF_CHECKS.iter().any(|kind| self.findings.contains_key(&check_finding(*kind, key)))
     }
 }

@@ -18,6 +18,7 @@ mod creations;
 mod declared;
 pub mod drive;
 mod effects;
+mod findings;
 pub mod gate;
 mod history;
 pub mod ignores;
@@ -51,7 +52,7 @@ use crate::hub::names::{NONCE_BYTES, Signer};
 use crate::intent::Canary;
 use crate::moment::{Moment, Timestamp};
 use crate::pace::Allowance;
-use crate::report::{Finding, FindingKey, Told};
+use crate::report::Told;
 use crate::schedule::{Classes, Timetable};
 use crate::store::{Breaker, Declared, Kept, Past, Pause};
 
@@ -60,6 +61,7 @@ pub use effects::{Effect, Event, Grounds, Meter, Mode, Notice};
 use canaries::Live;
 use clock::Clock;
 use controls::{ControlJob, ControlKey};
+use findings::Findings;
 use gate::Bound;
 use history::History;
 use inventory::Inventory;
@@ -144,7 +146,7 @@ pub struct Engine {
     reset_at: Option<Duration>,
     pauses: BTreeMap<String, Pause>,
     checks: Ledger,
-    findings: BTreeMap<FindingKey, Finding>,
+    findings: Findings,
     teller: Teller,
     history: History,
     /// What descriptions of repositories said in passing.
@@ -225,7 +227,7 @@ impl Engine {
             breakers: kept.breakers.into_iter().map(|b| (b.organization.clone(), b)).collect(),
             pauses: kept.pauses.into_iter().map(|p| (p.owner.clone(), p)).collect(),
             checks: Ledger::of(kept.checks),
-            findings: kept.findings.into_iter().map(|f| (f.key(), f)).collect(),
+            findings: kept.findings.into_iter().collect(),
             teller: Teller::new(kept.alerts, kept.owed, now.wall),
             history: History::default(),
             sighted: BTreeMap::new(),

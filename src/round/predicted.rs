@@ -223,6 +223,11 @@ impl Engine {
         let key = check.key();
         let differs = mismatch(prediction, found);
         let latent = check.expected == Expected::Denied && latent(prediction, found);
+        if differs != Some(true) && !latent && !self.findings.has(&key.token) {
+            // Nothing begins, and there is nothing that could end.
+            self.shown.changed(&key.token);
+            return self.checks.mismatch(&key, differs);
+        }
         let drawn = [
             (check_finding(FindingKind::PredictionMismatch, &key), differs == Some(true)),
             (check_finding(FindingKind::LatentGrant, &key), latent),

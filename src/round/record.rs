@@ -47,7 +47,9 @@ impl Engine {
     pub(super) fn is_configured(&self, check: &Check) -> bool {
         let token = self.config.token(&check.token);
         let key = check.key();
-        token.is_some_and(|token| token.checks.iter().any(|other| other.key() == key))
+        // Nearly always the config has the very question.
+        let asks = |other: &Check| Arc::ptr_eq(&other.question, &check.question) || other.key() == key;
+        token.is_some_and(|token| token.checks.iter().any(asks))
     }
 
     /// Takes an answer into the state of its check and into its findings.
@@ -71,6 +73,9 @@ impl Engine {
             (FindingKind::UnexpectedDenial, Verdict::UnexpectedDenial),
         ] {
             let lasts = firing == Some(verdict);
+            if !lasts && !self.findings.has(&key.token) {
+                continue;
+            }
             let severity = match kind {
                 FindingKind::UnexpectedGrant => {
                     self.config.token(&key.token).map_or(Severity::Critical, |token| token.severity)
@@ -196,7 +201,7 @@ impl Engine {
         let Some(round) = self.round.take() else { return };
         self.prune_canaries();
         let old = now.wall - FINDINGS_STAY;
-        self.findings.retain(|_, finding| finding.resolved_at.is_none_or(|at| at > old));
+        self.findings.retain(|finding| finding.resolved_at.is_none_or(|at| at > old));
         self.forget_old_findings();
         self.forget_explained();
         self.ignore_findings(now);
