@@ -3,7 +3,10 @@
 //! The border between what knows the Hub (`hub`, which never holds a token) and what holds tokens (`probe`,
 //! which knows no provider). A request names its credential; an exchange is data, never an error.
 
+use std::sync::OnceLock;
 use std::time::Duration;
+
+use serde_json::Value;
 
 use crate::access::{TokenName, words};
 use crate::moment::Timestamp;
@@ -40,7 +43,7 @@ pub struct Request {
     /// Path and query below the endpoint's origin; always begins with `/`.
     pub path: String,
     /// JSON body of a POST or DELETE.
-    pub body: Option<serde_json::Value>,
+    pub body: Option<Value>,
     /// Whose authority it carries.
     pub credential: Credential,
 }
@@ -70,6 +73,32 @@ pub struct Answer {
     pub link: Option<String>,
     /// The whole body, at most [`BODY_LIMIT`] bytes; anything that is not UTF-8 is replaced.
     pub body: String,
+    /// What the body says, for whoever reads it.
+    pub read: Reading,
+}
+
+/// What a body says as JSON, read when that is first wanted: several ask the same answer several things. It is of this
+/// very body: a copy reads its own, and no two answers differ in it.
+#[derive(Debug, Default)]
+pub struct Reading(OnceLock<Option<Value>>);
+
+impl Reading {
+    /// What it says, read now if it was not before; `None` where that cannot be read.
+    pub fn get(&self, read: impl FnOnce() -> Option<Value>) -> Option<&Value> {
+        self.0.get_or_init(read).as_ref()
+    }
+}
+
+impl Clone for Reading {
+    fn clone(&self) -> Reading {
+        Reading::default()
+    }
+}
+
+impl PartialEq for Reading {
+    fn eq(&self, _: &Reading) -> bool {
+        true
+    }
 }
 
 /// The largest body that is read, in bytes; more is a [`Failure::Oversized`].

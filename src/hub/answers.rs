@@ -16,13 +16,15 @@ use super::unique::Unique;
 
 /// The JSON body of an answer that says it is JSON. A body in which a key stands twice says two things, and so
 /// nothing.
-pub fn json(answer: &Answer) -> Option<Value> {
-    let unique = says_json(answer).then(|| serde_json::from_str::<Unique>(&answer.body).ok())?;
-    unique.map(|Unique(body)| body)
+pub fn json(answer: &Answer) -> Option<&Value> {
+    answer.read.get(|| {
+        let unique = says_json(answer).then(|| serde_json::from_str::<Unique>(&answer.body).ok())?;
+        unique.map(|Unique(body)| body)
+    })
 }
 
 /// The JSON object of an answer that describes something: one that also tells of an error describes nothing.
-pub fn described(answer: &Answer) -> Option<Value> {
+pub fn described(answer: &Answer) -> Option<&Value> {
     json(answer).filter(|body| body.is_object() && tells_no_error(body))
 }
 
@@ -37,7 +39,7 @@ fn says_json(answer: &Answer) -> bool {
 
 /// Whether there is a body that says it is JSON and cannot be read as such.
 pub fn unreadable(answer: &Answer) -> bool {
-    cannot_be_read(answer, json(answer).as_ref())
+    cannot_be_read(answer, json(answer))
 }
 
 /// The same, of what was read already.
@@ -73,10 +75,10 @@ pub fn envelope_row(answer: &Answer) -> (EnvelopeRow, Option<String>) {
         return (EnvelopeRow::Foreign, None);
     }
     let body = json(answer);
-    if cannot_be_read(answer, body.as_ref()) {
+    if cannot_be_read(answer, body) {
         return (EnvelopeRow::Foreign, None);
     }
-    let body = body.unwrap_or_default();
+    let body = body.unwrap_or(&Value::Null);
     let joined = |texts: Vec<&str>| Some(texts.join("; "));
     match (body.get("error"), body.get("errors")) {
         (Some(Value::String(text)), _) => (EnvelopeRow::Text, Some(text.clone())),
@@ -318,20 +320,31 @@ pub struct RateLimit {
 
 /// Reads them.
 pub fn rate_limit(answer: &Answer) -> RateLimit {
-    let number = |line: &Option<String>, key: &str| -> Option<u32> {
-        line.as_deref()?
-            .split(';')
-            .find_map(|part| part.trim().strip_prefix(key)?.strip_prefix('=')?.trim().parse().ok())
-    };
+    let [remaining, reset] = numbers(answer.rate_limit.as_deref(), ["r", "t"]);
+    let [quota, length] = numbers(answer.rate_limit_policy.as_deref(), ["q", "w"]);
     let day = Duration::from_secs(24 * 60 * 60);
     let seconds = |n: u32| Duration::from_secs(u64::from(n)).min(day);
     RateLimit {
-        remaining: number(&answer.rate_limit, "r"),
-        reset: number(&answer.rate_limit, "t").map(seconds),
-        quota: number(&answer.rate_limit_policy, "q"),
-        length: number(&answer.rate_limit_policy, "w").map(seconds),
+        remaining,
+        reset: reset.map(seconds),
+        quota,
+        length: length.map(seconds),
         retry_after: answer.retry_after.as_deref().and_then(|text| text.trim().parse().ok()).map(seconds),
     }
+}
+
+/// The first number under each of two keys, in a line of `key=number` between semicolons.
+fn numbers(line: Option<&str>, keys: [&str; 2]) -> [Option<u32>; 2] {
+    let mut found = [None; 2];
+    for part in line.unwrap_or_default().split(';') {
+        let Some((key, number)) = part.split_once('=') else { continue };
+        for (known, found) in keys.iter().zip(&mut found) {
+            if found.is_none() && key.trim_start() == *known {
+                *found = number.trim().parse().ok();
+            }
+        }
+    }
+    found
 }
 
 words! {
@@ -396,6 +409,29 @@ mod tests {
         }
         let bare = Answer { error_message: Some("no".into()), ..said(403, " ") };
         assert_eq!(envelope(&bare).as_deref(), Some("no"));
+    }
+
+    #[test]
+    fn a_copy_of_an_answer_says_what_its_own_body_says() {
+        let first = said(200, r#"{"id":1}"#);
+        let id = |answer: &Answer| json(answer).and_then(|body| body.get("id")?.as_u64());
+        assert_eq!((id(&first), id(&first)), (Some(1), Some(1)));
+        let other = Answer { body: r#"{"id":2}"#.into(), ..first.clone() };
+        assert_eq!(id(&other), Some(2));
+        assert_eq!(first.clone(), first);
+    }
+
+    #[test]
+    fn the_first_number_under_a_key_counts() {
+        for (line, found) in [
+            (None, [None, None]),
+            (Some("\"api\";r=7;t=90"), [Some(7), Some(90)]),
+            (Some("\"api\"; t=90 ; r= 7"), [Some(7), Some(90)]),
+            (Some("r=x;r=7;r=8;tt=1;t"), [Some(7), None]),
+            (Some("r==7;t=-1;x r=1"), [None, None]),
+        ] {
+            assert_eq!(numbers(line, ["r", "t"]), found, "{line:?}");
+        }
     }
 
     #[test]

@@ -226,8 +226,8 @@ fn good(exchange: &Exchange) -> Result<&Answer, Unread> {
 /// it all, because it may be any.
 fn page_of<T>(exchange: &Exchange, name: &str, read: impl Fn(&Value) -> Option<T>) -> Result<Vec<T>, Unread> {
     let answer = good(exchange)?;
-    let held = || described(answer)?.get_mut(name).map(Value::take);
-    let body = json(answer).filter(Value::is_array).or_else(held).ok_or(Unread::Odd)?;
+    let held = || described(answer)?.get(name);
+    let body = json(answer).filter(|body| body.is_array()).or_else(held).ok_or(Unread::Odd)?;
     let items = body.as_array().ok_or(Unread::Odd)?;
     items.iter().map(read).collect::<Option<Vec<_>>>().ok_or(Unread::Odd)
 }

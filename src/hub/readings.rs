@@ -22,7 +22,7 @@ fn good(outcome: &Outcome) -> Option<&Answer> {
 
 /// The list that a successful answer is: of objects that all have an `id`, as the Hub's lists do. One item that is
 /// not so spoils it all, because it may be any.
-fn items(outcome: &Outcome) -> Option<Vec<Value>> {
+fn items(outcome: &Outcome) -> Option<&[Value]> {
     match good(outcome).and_then(json)? {
         Value::Array(items) if items.iter().all(|item| id_of(item).is_some()) => Some(items),
         _ => None,
@@ -119,7 +119,7 @@ words! {
 /// Whether the answer describes exactly this repository, and as a private one; or is the Hub's "not found".
 pub fn look(outcome: &Outcome, repo: &RepoName) -> LookRow {
     let private = good(outcome).and_then(described).is_some_and(|body| {
-        id_of(&body) == Some(&repo.to_string()) && body.get("private") == Some(&Value::Bool(true))
+        id_of(body) == Some(&repo.to_string()) && body.get("private") == Some(&Value::Bool(true))
     });
     match outcome {
         _ if private => LookRow::Private,
@@ -220,7 +220,7 @@ pub fn commits(outcome: &Outcome) -> (TellingRow, Option<(usize, Option<String>)
         let authors = only.get("authors").and_then(Value::as_array)?;
         authors.first()?.get("user")?.as_str().map(str::to_owned)
     };
-    TellingRow::of(items(outcome).map(|commits| match commits.as_slice() {
+    TellingRow::of(items(outcome).map(|commits| match commits {
         [only] => (1, author(only)),
         more => (more.len(), None),
     }))
@@ -252,6 +252,6 @@ pub fn grouped(outcome: &Outcome) -> Vec<(RepoType, RepoName, String)> {
 /// The id of the resource group that a repository is in.
 pub fn group_of(outcome: &Outcome) -> (TellingRow, Option<String>) {
     let body = good(outcome).and_then(described);
-    let id = body.as_ref().and_then(id_of).filter(|id| is_object_id(id));
+    let id = body.and_then(id_of).filter(|id| is_object_id(id));
     TellingRow::of(id.map(str::to_owned))
 }

@@ -146,7 +146,7 @@ pub fn read_row(outcome: &Result<Answer, Failure>) -> (WhoamiRow, Heard) {
             why => (WhoamiRow::Status, Heard::Unclear(why)),
         };
     }
-    match described(answer).as_ref().and_then(declared) {
+    match described(answer).and_then(declared) {
         Some(declared) => (WhoamiRow::Known, Heard::Known(Box::new(declared))),
         None => (WhoamiRow::OddSuccess, Heard::Unclear(UnknownReason::Unrecognized)),
     }

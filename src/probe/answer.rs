@@ -6,7 +6,7 @@ use reqwest::Response;
 use reqwest::header::{CONTENT_ENCODING, HeaderMap, TRANSFER_ENCODING};
 
 use super::Keyring;
-use crate::exchange::{Answer, BODY_LIMIT, Failure};
+use crate::exchange::{Answer, BODY_LIMIT, Failure, Reading};
 use crate::moment::Timestamp;
 
 /// The longest header value that is kept, in characters.
@@ -96,6 +96,7 @@ impl Raw {
             link: kept("link", LINK_LIMIT),
             body: body(bytes, &content_type, keyring),
             content_type,
+            read: Reading::default(),
         })
     }
 }

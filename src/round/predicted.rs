@@ -99,7 +99,7 @@ impl Engine {
     ) {
         let body = outcome.as_ref().ok().filter(|a| (200..300).contains(&a.status)).and_then(json);
         let named =
-            |body: &serde_json::Value| body.get("id").and_then(|id| id.as_str()) == Some(&repo.to_string());
+            |body: &&serde_json::Value| body.get("id").and_then(|id| id.as_str()) == Some(&repo.to_string());
         let place = (kind, repo.clone());
         if let Some(body) = body.filter(named) {
             let seen = self.sighted.entry(place.clone()).or_default();
