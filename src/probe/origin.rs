@@ -1,11 +1,20 @@
 //! The one origin that tokens may travel to, and the one function that makes a URL.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
 use url::Url;
+
+/// Paths whose URLs are kept, at most. All tokens are asked the same, round after round; beyond that, all begins anew.
+const KEPT: usize = 512;
 
 /// Scheme, host and port of the endpoint.
 pub(super) struct Origin {
     url: Url,
     text: String,
+    /// Paths that were found to be fine, and the URL of each: to take one apart takes longer than many a thing that is
+    /// done to a request.
+    fine: Mutex<HashMap<String, Url>>,
 }
 
 impl Origin {
@@ -20,7 +29,7 @@ impl Origin {
             && url.query().is_none()
             && url.fragment().is_none();
         let text = url.origin().ascii_serialization();
-        bare.then_some(Origin { url, text })
+        bare.then(|| Origin { url, text, fine: Mutex::default() })
     }
 
     /// `https://host[:port]`, without a slash at its end.
@@ -45,6 +54,20 @@ impl Origin {
     /// The URL of a path and query below the origin. Refused is whatever might lead elsewhere, and whatever
     /// would not be sent exactly as it was written: such a path must be percent-encoded by who makes it.
     pub(super) fn url(&self, path: &str) -> Option<Url> {
+        let mut fine = self.fine.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(url) = fine.get(path) {
+            return Some(url.clone());
+        }
+        let url = self.made(path)?;
+        if fine.len() >= KEPT {
+            fine.clear();
+        }
+        fine.insert(path.to_owned(), url.clone());
+        Some(url)
+    }
+
+    /// The same, made now.
+    fn made(&self, path: &str) -> Option<Url> {
         let odd = |c: char| !c.is_ascii_graphic() || matches!(c, '\\' | '@' | '#');
         if !path.starts_with('/') || path.starts_with("//") || path.contains(odd) {
             return None;
@@ -62,6 +85,22 @@ impl Origin {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_url_is_the_same_however_often_it_is_asked_for_and_few_are_kept() {
+        let origin = Origin::new("https://huggingface.co").expect("an origin");
+        for _ in 0..2 {
+            for number in 0..KEPT + 9 {
+                let path = format!("/api/models/acme/x{number}?a=b");
+                for _ in 0..2 {
+                    let url = origin.url(&path).expect("fine");
+                    assert_eq!(url.as_str(), format!("https://huggingface.co{path}"));
+                    assert!(origin.url(&format!("/{path}")).is_none());
+                }
+                assert!(origin.fine.lock().expect("whole").len() <= KEPT);
+            }
+        }
+    }
 
     #[test]
     fn only_a_bare_origin_is_an_endpoint() {
