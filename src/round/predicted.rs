@@ -11,7 +11,7 @@ use crate::access::{
 use crate::exchange::{Answer, Credential, Failure};
 use crate::hub::answers::json;
 use crate::hub::control::Control;
-use crate::hub::predict::{Group, Known, Place, Prediction, latent, mismatch, predict};
+use crate::hub::predict::{Group, Known, Place, Prediction, foresee, latent, mismatch, predict};
 use crate::moment::{Moment, Timestamp};
 use crate::report::{CheckResult, FindingKey, FindingKind};
 
@@ -52,8 +52,15 @@ struct Asked<'a> {
 }
 
 impl Engine {
-    /// What is predicted for this check; `None` while nothing is declared.
+    /// What is predicted for this check, without sentences; `None` while nothing is declared.
     pub(super) fn prediction(&self, check: &Check, now: Moment) -> Option<Prediction> {
+        let declared = self.declared(&check.token, now)?;
+        let known = self.known_of(check, now);
+        Some(foresee(declared, &check.organization, check.permission, &check.target, &known))
+    }
+
+    /// The same, to be told.
+    fn told_prediction(&self, check: &Check, now: Moment) -> Option<Prediction> {
         let declared = self.declared(&check.token, now)?;
         let known = self.known_of(check, now);
         Some(predict(declared, &check.organization, check.permission, &check.target, &known))
@@ -252,9 +259,11 @@ impl Engine {
         }
         self.shown.changed(&key.token);
         self.checks.mismatch(&key, differs);
+        let told = drawn.iter().any(|(_, lasts)| *lasts).then(|| self.told_prediction(check, now)).flatten();
         for (key, lasts) in drawn {
             let kind = key.kind;
-            let detail = || sentences::predicted(kind, check, prediction, found);
+            let told = told.as_ref().unwrap_or(prediction);
+            let detail = || sentences::predicted(kind, check, told, found);
             self.set_finding(key, lasts, Severity::Warning, detail, now.wall);
         }
     }

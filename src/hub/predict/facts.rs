@@ -89,6 +89,8 @@ pub(super) struct Case<'a> {
     /// The user's place there, as far as this token is shown it.
     pub(super) member: Option<&'a Membership>,
     pub(super) kind: Kind,
+    /// Whether anybody will read the sentences: to write them takes most of the time, and nearly always nobody does.
+    pub(super) aloud: bool,
 }
 
 impl<'a> Case<'a> {
@@ -98,6 +100,7 @@ impl<'a> Case<'a> {
         permission: Permission,
         target: &'a Target,
         known: &'a Known,
+        aloud: bool,
     ) -> Case<'a> {
         let namespace = match target {
             Target::Repo { repo, .. } => repo.namespace.as_str(),
@@ -105,7 +108,7 @@ impl<'a> Case<'a> {
         };
         let member = declared.membership(namespace);
         let kind = token::kind(declared);
-        Case { declared, organization, permission, target, known, namespace, member, kind }
+        Case { declared, organization, permission, target, known, namespace, member, kind, aloud }
     }
 
     /// About the token's user and about no organization.
@@ -182,6 +185,9 @@ impl<'a> Case<'a> {
 
     /// The target in words of the config.
     pub(super) fn what(&self) -> String {
+        if !self.aloud {
+            return String::new();
+        }
         match self.target {
             Target::Repo { kind, repo } => format!("the {kind} {repo}"),
             Target::Create { kind, group: None } => format!("new {kind}s in {}", self.namespace),

@@ -18,14 +18,14 @@ pub(super) fn factors(case: &Case<'_>, before: &[Factor]) -> Vec<Factor> {
 fn visibility(case: &Case<'_>, before: &[Factor]) -> Factor {
     let what = case.what();
     match case.known.private {
-        Some(false) => Factor::new(&rules::VISIBILITY_PUBLIC, format!("{what} is public")),
-        Some(true) => Factor::new(&rules::VISIBILITY_PRIVATE, format!("{what} is private")),
+        Some(false) => Factor::new(&rules::VISIBILITY_PUBLIC, say!(case, "{what} is public")),
+        Some(true) => Factor::new(&rules::VISIBILITY_PRIVATE, say!(case, "{what} is private")),
         None if before.iter().all(Factor::lets_pass) => {
-            Factor::new(&rules::VISIBILITY_EITHER, format!("whether {what} is public makes no difference"))
+            Factor::new(&rules::VISIBILITY_EITHER, say!(case, "whether {what} is public makes no difference"))
         }
         None => {
             let sentence =
-                format!("whether {what} is public could not be read; if it is, every token may read it");
+                say!(case, "whether {what} is public could not be read; if it is, every token may read it");
             Factor::new(&rules::VISIBILITY_UNREAD, sentence)
         }
     }
@@ -35,13 +35,13 @@ fn gate(case: &Case<'_>) -> Factor {
     let what = case.what();
     match case.known.gated {
         None => {
-            return Factor::new(&rules::GATE_UNREAD, format!("whether {what} is gated could not be read"));
+            return Factor::new(&rules::GATE_UNREAD, say!(case, "whether {what} is gated could not be read"));
         }
-        Some(false) => return Factor::new(&rules::GATE_OPEN, format!("{what} is not gated")),
+        Some(false) => return Factor::new(&rules::GATE_OPEN, say!(case, "{what} is not gated")),
         Some(true) if case.own() => {
             return Factor::new(
                 &rules::GATE_OWNER,
-                format!("{what} is gated, and the token's user is its author"),
+                say!(case, "{what} is gated, and the token's user is its author"),
             );
         }
         Some(true) => {}
@@ -52,10 +52,10 @@ fn gate(case: &Case<'_>) -> Factor {
         return closed;
     }
     if is_admin(case) {
-        let sentence = format!("{what} is gated, and the user is an admin of {}", case.namespace);
+        let sentence = say!(case, "{what} is gated, and the user is an admin of {}", case.namespace);
         return Factor::new(&rules::GATE_ADMIN, sentence);
     }
-    let sentence = format!("{what} is gated, and whether its authors let this user in is not declared");
+    let sentence = say!(case, "{what} is gated, and whether its authors let this user in is not declared");
     Factor::new(&rules::GATE_CONSENT, sentence)
 }
 
@@ -76,10 +76,10 @@ fn switch(case: &Case<'_>) -> Option<Factor> {
     }
     if token::names(case) {
         let sentence =
-            format!("the token names {what} but does not have the switch for public gated repositories");
+            say!(case, "the token names {what} but does not have the switch for public gated repositories");
         return Some(Factor::new(&rules::GATE_SWITCH_SCOPED, sentence));
     }
-    let sentence = format!("{what} is gated, and the token's switch for public gated repositories is off");
+    let sentence = say!(case, "{what} is gated, and the token's switch for public gated repositories is off");
     Some(Factor::new(&rules::GATE_SWITCH, sentence).remedied(Some(Remedy::GatedSwitch)))
 }
 
@@ -94,13 +94,13 @@ fn plan(case: &Case<'_>) -> Option<Factor> {
     };
     let name = case.namespace;
     let Some(plan) = case.member.and_then(|member| member.plan.as_deref()) else {
-        let sentence = format!("the Hub shows no plan of {name}, and not every plan has this page");
+        let sentence = say!(case, "the Hub shows no plan of {name}, and not every plan has this page");
         return Some(Factor::new(&rules::PLAN_UNREAD, sentence));
     };
     let (rule, sentence) = if offering.contains(&plan) {
-        (&rules::PLAN_OFFERS, format!("the plan of {name} has this page"))
+        (&rules::PLAN_OFFERS, say!(case, "the plan of {name} has this page"))
     } else {
-        (&rules::PLAN_NOT_SAID, format!("whether the plan of {name} has this page is not said"))
+        (&rules::PLAN_NOT_SAID, say!(case, "whether the plan of {name} has this page is not said"))
     };
     Some(Factor::new(rule, sentence).with("plan", plan))
 }
@@ -110,6 +110,6 @@ fn feature(case: &Case<'_>) -> Option<Factor> {
     use Permission::{EndpointInfer, EndpointRead, EndpointWrite, JobRead, JobWrite};
     let costs = matches!(case.permission, JobRead | JobWrite | EndpointRead | EndpointWrite | EndpointInfer);
     let sentence =
-        format!("whether {} keeps this to its admins or to some groups is not declared", case.namespace);
+        say!(case, "whether {} keeps this to its admins or to some groups is not declared", case.namespace);
     (costs && !is_admin(case)).then(|| Factor::new(&rules::PLAN_FEATURE, sentence))
 }

@@ -9,6 +9,11 @@ pub mod facts;
 pub mod link;
 pub mod rules;
 
+/// A sentence about this case, as `format!` makes it; empty where nobody will read it.
+macro_rules! say {
+    ($case:expr, $($text:tt)+) => { if $case.aloud { format!($($text)+) } else { String::new() } };
+}
+
 mod gate;
 mod policy;
 mod role;
@@ -150,15 +155,29 @@ pub fn predict(
     target: &Target,
     known: &Known,
 ) -> Prediction {
-    let case = Case::new(declared, organization, permission, target, known);
+    of_case(&Case::new(declared, organization, permission, target, known, true))
+}
+
+/// The same outcome by the same rules, but without the sentences.
+pub fn foresee(
+    declared: &Declared,
+    organization: &str,
+    permission: Permission,
+    target: &Target,
+    known: &Known,
+) -> Prediction {
+    of_case(&Case::new(declared, organization, permission, target, known, false))
+}
+
+fn of_case(case: &Case<'_>) -> Prediction {
     let mut factors = Vec::new();
     if case.concerns_user() {
-        factors.push(token::factor(&case));
+        factors.push(token::factor(case));
     } else {
-        factors.extend(policy::factors(&case));
-        factors.push(token::factor(&case));
-        factors.extend(role::factors(&case));
-        let last = gate::factors(&case, &factors);
+        factors.extend(policy::factors(case));
+        factors.push(token::factor(case));
+        factors.extend(role::factors(case));
+        let last = gate::factors(case, &factors);
         factors.extend(last);
     }
     Prediction { outcome: outcome(&factors), factors }

@@ -39,10 +39,10 @@ pub(super) fn factors(case: &Case<'_>) -> Vec<Factor> {
 fn listed(case: &Case<'_>) -> Vec<Factor> {
     let words = case.member.map_or(&[][..], |member| &member.restrictions);
     let known = KNOWN.iter().filter(|(word, _, _)| words.iter().any(|listed| listed == word));
-    let known = known.map(|(_, rule, what)| bar(case, rule, &format!("{} {what}", case.namespace)));
+    let known = known.map(|(_, rule, what)| bar(case, rule, &say!(case, "{} {what}", case.namespace)));
     let odd = words.iter().filter(|word| KNOWN.iter().all(|(known, _, _)| known != word));
     let odd = odd.map(|word| {
-        let sentence = format!("{} bars this token in a way that no document describes", case.namespace);
+        let sentence = say!(case, "{} bars this token in a way that no document describes", case.namespace);
         Factor::new(&rules::RESTRICTION_UNHEARD, sentence).with("restriction", word)
     });
     known.chain(odd).collect()
@@ -51,7 +51,7 @@ fn listed(case: &Case<'_>) -> Vec<Factor> {
 /// A bar, but for what anyone may read: there two documents contradict each other.
 fn bar(case: &Case<'_>, rule: &'static Rule, sentence: &str) -> Factor {
     if case.public_read() {
-        let sentence = format!("{sentence}; whether that keeps it from a public repository is not said");
+        let sentence = say!(case, "{sentence}; whether that keeps it from a public repository is not said");
         return Factor::new(&rules::RESTRICTION_PUBLIC, sentence);
     }
     Factor::new(rule, sentence)
@@ -67,7 +67,7 @@ fn by_policy(case: &Case<'_>) -> Option<Factor> {
     match (case.known.policy?, case.kind) {
         (TokenPolicy::FineGrainedOnly | TokenPolicy::RequireApproval, Kind::Read | Kind::Write) => {
             let sentence =
-                format!("{name} lets in fine-grained tokens only, and this is a read or write token");
+                say!(case, "{name} lets in fine-grained tokens only, and this is a read or write token");
             Some(bar(case, &rules::RESTRICTION_CLASSIC, &sentence))
         }
         _ => None,
@@ -78,14 +78,14 @@ fn by_policy(case: &Case<'_>) -> Option<Factor> {
 fn unlisted(case: &Case<'_>) -> Factor {
     let name = case.namespace;
     if case.member.is_some() {
-        return Factor::new(&rules::RESTRICTION_NONE, format!("nothing bars this token from {name}"));
+        return Factor::new(&rules::RESTRICTION_NONE, say!(case, "nothing bars this token from {name}"));
     }
     if case.public_read() || (case.kind.is_classic() && !case.service_account()) {
         let sentence =
-            format!("{name} is not among the user's organizations, so its rules for members do not apply");
+            say!(case, "{name} is not among the user's organizations, so its rules for members do not apply");
         return Factor::new(&rules::RESTRICTION_OUTSIDE, sentence);
     }
     let sentence =
-        format!("the Hub did not show {name} to this token, so nobody can tell what bars it there");
+        say!(case, "the Hub did not show {name} to this token, so nobody can tell what bars it there");
     Factor::new(&rules::RESTRICTION_UNREAD, sentence)
 }

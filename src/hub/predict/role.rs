@@ -65,12 +65,15 @@ fn stranger(case: &Case<'_>, need: Option<Need>) -> Factor {
     // An organization is found under a name in any case, and created in under the exact one only.
     let nearly = case.declared.organizations.iter().any(|other| other.name.eq_ignore_ascii_case(name));
     if nearly || !case.kind.is_classic() {
-        let sentence = format!("the Hub did not show this token what role its user has in {name}");
+        let sentence = say!(case, "the Hub did not show this token what role its user has in {name}");
         return Factor::new(&rules::ROLE_UNREAD, sentence);
     }
-    let sentence = format!("the token's user is not a member of {name}");
+    let sentence = say!(case, "the token's user is not a member of {name}");
     if case.permission == Permission::OrgMembers {
-        return Factor::new(&rules::ROLE_NOT_SAID, format!("{sentence}; part of its member list is public"));
+        return Factor::new(
+            &rules::ROLE_NOT_SAID,
+            say!(case, "{sentence}; part of its member list is public"),
+        );
     }
     let hidden = need == Some(Need::Read) || (need == Some(Need::Write) && case.known.private == Some(true));
     let rule = if hidden { &rules::ROLE_OUTSIDER_BLIND } else { &rules::ROLE_OUTSIDER };
@@ -85,26 +88,28 @@ fn on_organization(case: &Case<'_>, member: &Membership) -> Factor {
     let word = member.role.as_deref().unwrap_or_default();
     let factor = |rule, sentence: String| Factor::new(rule, sentence).with("role", word);
     let Ok(role) = word.parse::<Role>() else {
-        return factor(&rules::ROLE_UNHEARD, format!("no document knows the user's role in {name}"));
+        return factor(&rules::ROLE_UNHEARD, say!(case, "no document knows the user's role in {name}"));
     };
     let not_said = |why: &str| {
-        factor(&rules::ROLE_NOT_SAID, format!("which role in {name} this needs is not said{why}"))
+        factor(&rules::ROLE_NOT_SAID, say!(case, "which role in {name} this needs is not said{why}"))
     };
     match (role, case.permission) {
         (Role::Admin, _) => {
-            let sentence = format!("the user is an admin of {name}, and admins may use all of it");
+            let sentence = say!(case, "the user is an admin of {name}, and admins may use all of it");
             factor(&rules::ROLE_ADMIN, sentence)
         }
         (Role::NoAccess, Permission::OrgMembers) => not_said(": part of the member list is public"),
         (_, Permission::OrgMembers) => {
-            factor(&rules::ROLE_MEMBERS, format!("the user's role in {name} reads the member list"))
+            factor(&rules::ROLE_MEMBERS, say!(case, "the user's role in {name} reads the member list"))
         }
-        (Role::Write, Permission::OrgResourceGroups) => {
-            factor(&rules::ROLE_GROUPS, format!("the user's role in {name} works with its resource groups"))
-        }
+        (Role::Write, Permission::OrgResourceGroups) => factor(
+            &rules::ROLE_GROUPS,
+            say!(case, "the user's role in {name} works with its resource groups"),
+        ),
         (_, Permission::OrgResourceGroups) => not_said(" for those who manage no groups"),
         (Role::NoAccess, _) if member.groups.is_empty() && case.sees_all_groups() => {
-            let sentence = format!("the user has no access to {name} and is in none of its resource groups");
+            let sentence =
+                say!(case, "the user has no access to {name} and is in none of its resource groups");
             factor(&rules::ROLE_NO_ACCESS, sentence).remedied(Some(Remedy::OrganizationRole(Role::Admin)))
         }
         _ => not_said(""),
@@ -116,7 +121,7 @@ fn on_repositories(case: &Case<'_>, member: &Membership, need: Need) -> Vec<Fact
     let admin = member.role.as_deref() == Some(Role::Admin.as_str());
     match case.place() {
         Place::Root => {
-            let none = Factor::new(&rules::GROUP_NONE, format!("no resource group holds {}", case.what()));
+            let none = Factor::new(&rules::GROUP_NONE, say!(case, "no resource group holds {}", case.what()));
             vec![in_root(case, member, need, by_role), none]
         }
         Place::In(group) => {
@@ -138,7 +143,7 @@ fn unresolved() -> Factor {
 
 fn admin_of_groups(case: &Case<'_>, member: &Membership) -> Factor {
     let sentence =
-        format!("the user is an admin of {}, and admins reach into all of its groups", case.namespace);
+        say!(case, "the user is an admin of {}, and admins reach into all of its groups", case.namespace);
     Factor::new(&rules::ROLE_ADMIN_GROUPS, sentence).with("role", member.role.as_deref().unwrap_or_default())
 }
 
@@ -146,16 +151,16 @@ fn admin_of_groups(case: &Case<'_>, member: &Membership) -> Factor {
 fn in_root(case: &Case<'_>, member: &Membership, need: Need, by_role: Can) -> Factor {
     let (name, what) = (case.namespace, case.what());
     let (rule, sentence) = match by_role {
-        Can::Yes => (allowing(need), format!("the user's role in {name} is enough for {what}")),
+        Can::Yes => (allowing(need), say!(case, "the user's role in {name} is enough for {what}")),
         Can::Own => (
             &rules::ROLE_CONTRIBUTOR,
-            format!("the user may write to what he created in {name}; who created {what} is not declared"),
+            say!(case, "the user may write to what he created in {name}; who created {what} is not declared"),
         ),
-        Can::Unheard => (&rules::ROLE_UNHEARD, format!("no document knows the user's role in {name}")),
+        Can::Unheard => (&rules::ROLE_UNHEARD, say!(case, "no document knows the user's role in {name}")),
         Can::No if need == Need::Read || case.known.private == Some(true) && is_none(member) => {
-            (&rules::ROLE_BLIND, format!("the user has no role in {name} that shows him {what}"))
+            (&rules::ROLE_BLIND, say!(case, "the user has no role in {name} that shows him {what}"))
         }
-        Can::No => (&rules::ROLE_LACKS, format!("the user's role in {name} is not enough for {what}")),
+        Can::No => (&rules::ROLE_LACKS, say!(case, "the user's role in {name} is not enough for {what}")),
     };
     let remedy = (by_role == Can::No).then(|| Remedy::OrganizationRole(least(need)));
     Factor::new(rule, sentence).with("role", member.role.as_deref().unwrap_or_default()).remedied(remedy)
@@ -188,7 +193,7 @@ fn in_group(case: &Case<'_>, member: &Membership, need: Need, mine: Option<&Grou
         None if case.sees_all_groups() => Can::No,
         None => {
             let sentence =
-                format!("the Hub did not show this token whether its user is in the group of {what}");
+                say!(case, "the Hub did not show this token whether its user is in the group of {what}");
             return vec![beside(case, member, by_role), Factor::new(&rules::GROUP_UNREAD, sentence)];
         }
     };
@@ -205,28 +210,34 @@ fn in_group(case: &Case<'_>, member: &Membership, need: Need, mine: Option<&Grou
                 Need::Create => &rules::GROUP_CREATE,
                 Need::Write => &rules::GROUP_WRITE,
             };
-            (rule, format!("the user's role in the resource group is enough for {what}"))
+            (rule, say!(case, "the user's role in the resource group is enough for {what}"))
         }
         (Can::Unheard, _) => {
             (&rules::GROUP_UNHEARD, "no document knows the user's role in the group".to_owned())
         }
         (Can::Own, _) => (
             &rules::GROUP_CONTRIBUTOR,
-            format!("the user may write to what he created in the group; who created {what} is not declared"),
+            say!(
+                case,
+                "the user may write to what he created in the group; who created {what} is not declared"
+            ),
         ),
-        (Can::No, _) if hidden && (mine.is_none() || by_role == Can::No) => {
-            (&rules::GROUP_BLIND, format!("the user is not among those who see {what} in its resource group"))
-        }
+        (Can::No, _) if hidden && (mine.is_none() || by_role == Can::No) => (
+            &rules::GROUP_BLIND,
+            say!(case, "the user is not among those who see {what} in its resource group"),
+        ),
         (Can::No, Can::No) => (
             &rules::GROUP_LACKS,
-            format!(
+            say!(
+                case,
                 "neither in the resource group nor in {} has the user a role that is enough for {what}",
                 case.namespace
             ),
         ),
         (Can::No, Can::Yes | Can::Own | Can::Unheard) => (
             &rules::GROUP_OR_ROLE,
-            format!(
+            say!(
+                case,
                 "the user's role in the group is not enough for {what}; his role in {} may be",
                 case.namespace
             ),
@@ -240,9 +251,9 @@ fn in_group(case: &Case<'_>, member: &Membership, need: Need, mine: Option<&Grou
 /// The organization role where a group decides, or may decide.
 fn beside(case: &Case<'_>, member: &Membership, by_role: Can) -> Factor {
     let sentence = match by_role {
-        Can::Yes => format!("the user's role in {} would be enough outside of groups", case.namespace),
+        Can::Yes => say!(case, "the user's role in {} would be enough outside of groups", case.namespace),
         Can::No | Can::Own | Can::Unheard => {
-            format!("the user's role in {} does not open {} by itself", case.namespace, case.what())
+            say!(case, "the user's role in {} does not open {} by itself", case.namespace, case.what())
         }
     };
     Factor::new(&rules::ROLE_BY_GROUP, sentence).with("role", member.role.as_deref().unwrap_or_default())
@@ -256,6 +267,7 @@ fn somewhere(case: &Case<'_>, member: &Membership, need: Need, by_role: Can) -> 
     if nowhere {
         return vec![in_root(case, member, need, by_role)];
     }
-    let sentence = format!("whether {} is in a resource group, and in which, could not be read", case.what());
+    let sentence =
+        say!(case, "whether {} is in a resource group, and in which, could not be read", case.what());
     vec![beside(case, member, by_role), Factor::new(&rules::GROUP_UNREAD, sentence)]
 }

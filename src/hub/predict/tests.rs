@@ -229,7 +229,13 @@ fn case(text: &str) -> Prediction {
     let mut declared = token(token_text);
     declared.organizations.extend(member(user));
     let (permission, on) = question.split_once(' ').expect("a permission and a target");
-    predict(&declared, "acme", permission.parse().expect("a permission"), &target(on), &known(knows))
+    let (permission, on, knows) = (permission.parse().expect("a permission"), target(on), known(knows));
+    let told = predict(&declared, "acme", permission, &on, &knows);
+    // Whether anybody reads the sentences makes no other difference.
+    let silent = foresee(&declared, "acme", permission, &on, &knows);
+    let rules = |of: &Prediction| of.factors.iter().map(|factor| factor.rule.id).collect::<Vec<_>>();
+    assert_eq!((silent.outcome, rules(&silent)), (told.outcome, rules(&told)));
+    told
 }
 
 fn shown(outcome: Outcome) -> String {

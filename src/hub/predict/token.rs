@@ -201,11 +201,11 @@ fn fine(case: &Case<'_>) -> Factor {
     let opens = |at: Reach| graded.iter().any(|(reach, grade)| (*reach, *grade) == (at, Grade::Opens));
     let what = case.what();
     let factor = if opens(Reach::Itself) {
-        Factor::new(&rules::SCOPE_REPO, format!("the token names {what} itself, with this permission"))
+        Factor::new(&rules::SCOPE_REPO, say!(case, "the token names {what} itself, with this permission"))
     } else if opens(Reach::Holder) {
         by_holder(case, graded.iter().any(|(reach, _)| *reach == Reach::Itself))
     } else if let Some(rule) = graded.iter().find_map(|(_, grade)| perhaps(*grade)) {
-        Factor::new(rule, format!("the token names something that may or may not open {what}"))
+        Factor::new(rule, say!(case, "the token names something that may or may not open {what}"))
     } else if case.declared.global.iter().any(|word| word_of(word).is_none()) {
         let sentence = "the token has a permission on everything whose meaning no document knows";
         Factor::new(&rules::SCOPE_UNHEARD, sentence)
@@ -231,13 +231,15 @@ fn perhaps(grade: Grade) -> Option<&'static Rule> {
 fn by_holder(case: &Case<'_>, names_itself: bool) -> Factor {
     let (what, name) = (case.what(), case.namespace);
     if names_itself {
-        let sentence =
-            format!("the token names this permission for {name}, but not for {what}, which it names as well");
+        let sentence = say!(
+            case,
+            "the token names this permission for {name}, but not for {what}, which it names as well"
+        );
         Factor::new(&rules::SCOPE_BOTH, sentence)
     } else if case.concerns_user() || case.own() {
-        Factor::new(&rules::SCOPE_USER, format!("the token names this permission for {what}"))
+        Factor::new(&rules::SCOPE_USER, say!(case, "the token names this permission for {what}"))
     } else {
-        Factor::new(&rules::SCOPE_NAMESPACE, format!("the token names this permission for all of {name}"))
+        Factor::new(&rules::SCOPE_NAMESPACE, say!(case, "the token names this permission for all of {name}"))
     }
 }
 
@@ -248,19 +250,25 @@ fn closed(case: &Case<'_>) -> Factor {
         inside && scope.permissions.iter().any(|word| word == "repo.write")
     };
     if case.permission == Permission::OrgMembers {
-        let sentence =
-            format!("the token names nothing that opens the member list of {name}, part of which is public");
+        let sentence = say!(
+            case,
+            "the token names nothing that opens the member list of {name}, part of which is public"
+        );
         Factor::new(&rules::SCOPE_MEMBERS, sentence)
     } else if case.declared.scopes.is_empty() {
-        Factor::new(&rules::SCOPE_EMPTY, format!("the token names nothing at all, so nothing opens {what}"))
-            .remedied(remedy(case))
+        Factor::new(
+            &rules::SCOPE_EMPTY,
+            say!(case, "the token names nothing at all, so nothing opens {what}"),
+        )
+        .remedied(remedy(case))
     } else if case.permission == Permission::RepoCreate && case.declared.scopes.iter().any(writes_one) {
-        let sentence = format!(
+        let sentence = say!(
+            case,
             "the token may write to single repositories of {name}, which does not let it create {what}"
         );
         Factor::new(&rules::SCOPE_REPO_CREATES_NOT, sentence).remedied(remedy(case))
     } else {
-        Factor::new(&rules::SCOPE_LACKS, format!("the token names nothing that opens {what}"))
+        Factor::new(&rules::SCOPE_LACKS, say!(case, "the token names nothing that opens {what}"))
             .remedied(remedy(case))
     }
 }
