@@ -241,6 +241,7 @@ impl Engine {
     pub(super) fn block_check(&mut self, at: usize, why: String) {
         if let Some(round) = &mut self.round {
             round.active.remove(&at);
+            round.unjudged.remove(&at);
             round.blocked.push(at);
             if let Some(job) = round.jobs.get_mut(at) {
                 job.why = why.into();
@@ -260,6 +261,7 @@ impl Engine {
     pub(super) fn check_creates(&mut self, at: usize, canary: i64) {
         if let Some(round) = &mut self.round {
             round.active.insert(at);
+            round.unjudged.insert(at);
             if let Some(walk) = round.walk(at) {
                 walk.stage = Stage::Creating(canary);
                 walk.canary = Some(canary);
@@ -304,8 +306,11 @@ impl Engine {
             }
             _ => return self.finish_check(at, found, String::new(), now),
         };
-        if let Some(walk) = self.round.as_mut().and_then(|round| round.walk(at)) {
-            walk.stage = stage;
+        if let Some(round) = &mut self.round {
+            round.unjudged.insert(at);
+            if let Some(walk) = round.walk(at) {
+                walk.stage = stage;
+            }
         }
         self.ask_proof(&proof);
     }
@@ -314,7 +319,8 @@ impl Engine {
     pub(super) fn conclude_checks(&mut self, now: Moment) -> bool {
         let Some(round) = &self.round else { return false };
         let mut ends: Vec<(usize, Access, String)> = Vec::new();
-        for at in &round.active {
+        // All that are under way are many, and this is asked at every event.
+        for at in round.unjudged.intersection(&round.active) {
             let Some(job) = round.jobs.get(*at) else { continue };
             let Some(walk) = job.walk() else { continue };
             match &walk.stage {
@@ -363,6 +369,7 @@ impl Engine {
     pub(super) fn finish_check(&mut self, at: usize, found: Access, why: String, now: Moment) {
         let Some(round) = &mut self.round else { return };
         round.active.remove(&at);
+        round.unjudged.remove(&at);
         let Some(job) = round.jobs.get_mut(at) else { return };
         if job.found.is_some() {
             return;

@@ -224,7 +224,9 @@ impl Engine {
         self.history.last = Some(now.wall);
         let took = now.mono.saturating_sub(round.begun.mono);
         self.once_shown.push(Effect::Meter(Meter::Round { took, finished: now.wall }));
-        let keys: BTreeSet<CheckKey> = round.jobs.iter().map(|job| job.check.key()).collect();
+        // In service the report is of all checks.
+        let own = if self.mode.one_shot { round.jobs.as_slice() } else { &[] };
+        let keys: BTreeSet<CheckKey> = own.iter().map(|job| job.check.key()).collect();
         let report = Arc::new(self.report(&keys, round.begun.wall, now.wall));
         self.keep_point(&report, now);
         self.history.report = Some(report.clone());

@@ -53,6 +53,8 @@ pub(super) struct Round {
     pub blocked: Vec<usize>,
     /// Checks whose walk is under way.
     pub active: BTreeSet<usize>,
+    /// Those of them that were heard and wait for something else before they can be judged.
+    pub unjudged: BTreeSet<usize>,
     pub proofs: BTreeMap<ProofKey, Proof>,
     pub controls: BTreeSet<ControlKey>,
     /// What they came to.
@@ -116,6 +118,7 @@ impl Engine {
             jobs,
             blocked: Vec::new(),
             active: BTreeSet::new(),
+            unjudged: BTreeSet::new(),
             proofs: BTreeMap::new(),
             controls: BTreeSet::new(),
             done: BTreeMap::new(),
