@@ -6,7 +6,10 @@
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod foreign;
+mod format;
 mod page;
+#[cfg(test)]
+mod plain_tests;
 mod state;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -282,7 +285,7 @@ impl Metrics {
 
     /// Puts the counters of every configured organization at 0 and drops those of removed ones.
     pub fn set_organizations<S: AsRef<str>>(&self, names: &[S]) {
-        let names: Vec<String> = names.iter().map(|name| state::cut(name.as_ref()).into_owned()).collect();
+        let names: Vec<String> = names.iter().map(|name| format::cut(name.as_ref()).into_owned()).collect();
         for name in &names {
             for event in CanaryEvent::ALL {
                 self.0.canaries.with_label_values(&[name.as_str(), event.as_str()]);
@@ -300,7 +303,7 @@ impl Metrics {
 
     /// Counts what became of a canary of this organization.
     pub fn count_canary(&self, organization: &str, event: CanaryEvent) {
-        self.0.canaries.with_label_values(&[&*state::cut(organization), event.as_str()]).inc();
+        self.0.canaries.with_label_values(&[&*format::cut(organization), event.as_str()]).inc();
     }
 
     /// Records a completed round.

@@ -4,13 +4,13 @@
 //! leaves the exposition with it, and a hundred thousand series cost a few milliseconds. It is written piece by piece
 //! ([`Cursor`]): with ten thousand tokens the whole is larger than all else that the daemon holds.
 
-use std::borrow::Cow;
-use std::fmt::Write;
+use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
-use sha2::{Digest, Sha256};
 
-use crate::access::{Expected, Verdict};
+use super::format::Sample::{self, Flag, Number, Time};
+use super::format::{push_label, push_sample, push_value};
+use crate::access::Expected;
 use crate::moment::Timestamp;
 use crate::report::{CheckView, OrganizationView, Snapshot, TokenView};
 
@@ -67,45 +67,20 @@ const EVIDENCE_HEAD: Gauge = Gauge {
     help: "Hash of the last entry of the record of evidence, by which `evidence verify --head` knows it again; always 1.",
 };
 
-/// Longest label value, in characters.
-const LABEL_LIMIT: usize = 200;
-
-/// The value, or, where it is too long, its beginning and a digest: cut names must stay different from each
-/// other, because one series that stands twice makes Prometheus refuse the whole page.
-pub(super) fn cut(value: &str) -> Cow<'_, str> {
-    // No character is shorter than a byte, so this one comparison settles all usual names.
-    if value.len() <= LABEL_LIMIT || value.chars().count() <= LABEL_LIMIT {
-        return Cow::Borrowed(value);
-    }
-    let digest = Sha256::digest(value.as_bytes());
-    let mut short: String = value.chars().take(LABEL_LIMIT - 9).collect();
-    short.push('~');
-    short.extend(digest.iter().take(4).map(|byte| format!("{byte:02x}")));
-    Cow::Owned(short)
-}
-
-/// What stands behind a series.
-#[derive(Clone, Copy)]
-enum Sample {
-    Flag(bool),
-    Time(Timestamp),
-    Number(f64),
-}
+type OfCheck = fn(&CheckView) -> Option<Sample>;
 
 /// Of what a family has a series each, and its value; `None` where there is none to tell.
 #[derive(Clone, Copy)]
 enum Of {
-    Checks(fn(&CheckView) -> Option<Sample>),
+    Checks(OfCheck),
     /// As checks, with the kind of drift as one more label.
-    Drifts(fn(&CheckView) -> Option<Sample>),
+    Drifts(OfCheck),
     Tokens(fn(&TokenView) -> Option<Sample>),
     /// As tokens, with who answers for them.
     Owners(fn(&TokenView) -> Option<Sample>),
     Organizations(fn(&OrganizationView) -> Option<Sample>),
     Daemon(fn(&Snapshot) -> Option<Sample>),
 }
-
-use Sample::{Flag, Number, Time};
 
 /// Every family of the snapshot, in the order of the exposition.
 static FAMILIES: [(Gauge, Of); 14] = [
@@ -133,9 +108,8 @@ struct Page<'o> {
 }
 
 impl Page<'_> {
-    /// Appends one series. The head of its family is only there where it has any.
-    fn series(&mut self, labels: &[(&str, &str)], sample: Option<Sample>) {
-        let Some(sample) = sample else { return };
+    /// Appends the head of the family, once: it is only there where it has a series.
+    fn head(&mut self) {
         if !self.headed {
             let Gauge { name, help } = self.gauge;
             for part in ["# HELP ", name, " ", help, "\n# TYPE ", name, " gauge\n"] {
@@ -143,75 +117,80 @@ impl Page<'_> {
             }
             self.headed = true;
         }
+    }
+
+    /// Appends one series.
+    fn series(&mut self, labels: &[(&str, &str)], sample: Option<Sample>) {
+        let Some(sample) = sample else { return };
+        self.head();
         self.out.extend_from_slice(self.gauge.name.as_bytes());
         let mut before = b'{';
-        for (name, value) in labels {
+        for label in labels {
             self.out.put_u8(before);
-            self.out.extend_from_slice(name.as_bytes());
-            self.out.extend_from_slice(b"=\"");
-            push_value(self.out, value);
-            self.out.put_u8(b'"');
+            push_label(self.out, *label);
             before = b',';
         }
         self.out.extend_from_slice(if labels.is_empty() { b" " } else { b"} " });
         push_sample(self.out, sample);
-        self.out.put_u8(b'\n');
     }
-}
 
-/// Appends the value of a label, cut and escaped.
-fn push_value(out: &mut BytesMut, value: &str) {
-    let value = cut(value);
-    // Without a way out of the loop, so that it goes by many bytes at once.
-    let odd = value.bytes().fold(false, |odd, b| odd | (b == b'\\') | (b == b'"') | (b == b'\n'));
-    if !odd {
-        return out.extend_from_slice(value.as_bytes());
-    }
-    for byte in value.bytes() {
-        match byte {
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            other => out.put_u8(other),
-        }
-    }
-}
-
-fn push_sample(out: &mut BytesMut, sample: Sample) {
-    // Writing to memory cannot fail.
-    let _ = match sample {
-        Flag(value) => return out.put_u8(if value { b'1' } else { b'0' }),
-        // Through integers, as the shortest decimal has it: many times faster than through a float.
-        Time(at) if at.millis() >= 0 => {
-            let (seconds, millis) = (at.millis() / 1000, at.millis() % 1000);
-            match millis {
-                0 => write!(out, "{seconds}"),
-                _ if millis % 100 == 0 => write!(out, "{seconds}.{}", millis / 100),
-                _ if millis % 10 == 0 => write!(out, "{seconds}.{:02}", millis / 10),
-                _ => write!(out, "{seconds}.{millis:03}"),
+    /// Appends the series of a token's checks. `start` is room for what they have in common, which is put together only
+    /// once: most of a line is copied.
+    fn checks(&mut self, checks: &[CheckView], start: &mut BytesMut, value: OfCheck, kinds: bool) {
+        for alike in checks.chunk_by(|one, other| owner(one) == owner(other)) {
+            start.clear();
+            for check in alike {
+                let Some(sample) = value(check) else { continue };
+                self.head();
+                if start.is_empty() {
+                    push_start(start, self.gauge.name, check);
+                }
+                self.out.extend_from_slice(start);
+                self.out.extend_from_slice(check.key.permission.as_str().as_bytes());
+                self.out.extend_from_slice(b"\",target=\"");
+                push_value(self.out, &check.key.target);
+                self.out.extend_from_slice(if kinds { kind_end(check) } else { b"\"} " });
+                push_sample(self.out, sample);
             }
         }
-        Time(at) => write!(out, "{}", at.seconds()),
-        Number(number) => write!(out, "{number}"),
-    };
+    }
 }
 
-fn check_labels(check: &CheckView) -> [(&'static str, &str); 4] {
-    let key = &check.key;
-    [
-        ("organization", &key.organization),
-        ("token", key.token.as_str()),
-        ("permission", key.permission.as_str()),
-        ("target", &key.target),
-    ]
+/// What checks of one token have in common.
+fn owner(check: &CheckView) -> (&str, &str) {
+    (&check.key.organization, check.key.token.as_str())
 }
 
-/// How far the text of a snapshot is written: the family, and of it the token, organization or sink. Always of one and the same snapshot.
-#[derive(Debug, Clone, Copy, Default)]
+/// Appends a check's line up to the value of `permission`, of which no word needs an escape.
+fn push_start(out: &mut BytesMut, name: &str, check: &CheckView) {
+    let (organization, token) = owner(check);
+    out.extend_from_slice(name.as_bytes());
+    out.put_u8(b'{');
+    push_label(out, ("organization", organization));
+    out.put_u8(b',');
+    push_label(out, ("token", token));
+    out.extend_from_slice(b",permission=\"");
+}
+
+/// The end of a check's labels, with the kind of the drift that it can have.
+fn kind_end(check: &CheckView) -> &'static [u8] {
+    match check.expected {
+        Expected::Denied => b"\",kind=\"unexpected_grant\"} ",
+        Expected::Allowed => b"\",kind=\"unexpected_denial\"} ",
+    }
+}
+
+/// Bytes that the beginning of a line seldom exceeds.
+const START: usize = 512;
+
+/// How far the text of a snapshot is written: the family, and of it the token or organization. Always of one and the same snapshot.
+#[derive(Debug, Default)]
 pub(super) struct Cursor {
     family: usize,
     at: usize,
     headed: bool,
+    /// Room for the beginning of a line.
+    start: BytesMut,
 }
 
 impl Cursor {
@@ -222,7 +201,7 @@ impl Cursor {
             if !self.family(snapshot, page, *of, limit) {
                 return true;
             }
-            *self = Cursor { family: self.family + 1, ..Cursor::default() };
+            (self.family, self.at, self.headed) = (self.family + 1, 0, false);
         }
         false
     }
@@ -230,20 +209,8 @@ impl Cursor {
     /// Goes on with a family; says whether it came to its end.
     fn family(&mut self, snapshot: &Snapshot, mut page: Page<'_>, of: Of, limit: usize) -> bool {
         match of {
-            Of::Checks(value) => self.each(&snapshot.checks, &mut page, limit, |page, own| {
-                own.iter().for_each(|check| page.series(&check_labels(check), value(check)));
-            }),
-            Of::Drifts(value) => self.each(&snapshot.checks, &mut page, limit, |page, own| {
-                for check in own.iter() {
-                    let kind = match check.expected {
-                        Expected::Denied => Verdict::UnexpectedGrant,
-                        Expected::Allowed => Verdict::UnexpectedDenial,
-                    };
-                    let [organization, token, permission, target] = check_labels(check);
-                    let labels = [organization, token, permission, target, ("kind", kind.as_str())];
-                    page.series(&labels, value(check));
-                }
-            }),
+            Of::Checks(value) => self.checks(&snapshot.checks, &mut page, limit, value, false),
+            Of::Drifts(value) => self.checks(&snapshot.checks, &mut page, limit, value, true),
             Of::Tokens(value) => self.each(&snapshot.tokens, &mut page, limit, |page, token| {
                 let labels = [("organization", &*token.organization), ("token", token.token.as_str())];
                 page.series(&labels, value(token));
@@ -269,12 +236,27 @@ impl Cursor {
         }
     }
 
+    fn checks(
+        &mut self,
+        all: &[Arc<[CheckView]>],
+        page: &mut Page<'_>,
+        limit: usize,
+        value: OfCheck,
+        kinds: bool,
+    ) -> bool {
+        let mut start = std::mem::take(&mut self.start);
+        start.reserve(START);
+        let ended = self.each(all, page, limit, |page, own| page.checks(own, &mut start, value, kinds));
+        self.start = start;
+        ended
+    }
+
     fn each<T>(
         &mut self,
         all: &[T],
         page: &mut Page<'_>,
         limit: usize,
-        write: impl Fn(&mut Page<'_>, &T),
+        mut write: impl FnMut(&mut Page<'_>, &T),
     ) -> bool {
         for one in all.get(self.at..).unwrap_or_default() {
             if page.out.len() >= limit {

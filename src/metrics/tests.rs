@@ -360,8 +360,8 @@ fn label_values_are_escaped_and_cut_and_stay_different() {
         .collect();
     assert_eq!(names.len(), 2);
     assert!(names.iter().all(|name| name.chars().count() == 200));
-    assert_eq!(state::cut(&"ö".repeat(200)).chars().count(), 200);
-    assert!(matches!(state::cut(&"ö".repeat(200)), std::borrow::Cow::Borrowed(_)));
+    assert_eq!(format::cut(&"ö".repeat(200)).chars().count(), 200);
+    assert!(matches!(format::cut(&"ö".repeat(200)), std::borrow::Cow::Borrowed(_)));
 }
 
 #[test]
