@@ -2,9 +2,11 @@
 """Whether `serve` grows: `python3 tests/bench/soak.py [--seconds 600] [--table]`.
 
 Method: 50 tokens with ten read-only checks, few so that what comes and goes of a round is small; a round every second against
-fakehub.py, a scrape each second, as it is and packed in turn; /proc tells its resident memory after each scrape. Of each ten seconds the least counts, what is held while no round
-and no scrape is under way; the slope is Theil and Sen's (the median of the slopes of all pairs), which a few steps of the allocator
-do not move; the first third is warm-up, in which SQLite's cache fills.
+fakehub.py, a scrape each second, as it is and packed in turn; /proc tells after each scrape what of its resident memory is no file's. Of
+each twenty seconds the least counts, what is held while no round and no scrape is under way; the slope is Theil and Sen's (the median of the
+slopes of all pairs), which a few steps of the allocator do not move. The first two minutes are warm-up: what is in use stays as it
+is (heaptrack: an eighth of what is resident), but the allocator's arenas grow until their holes fit what rounds and scrapes ask for. What
+grows after that are the points of history, 176 bytes a round, up to 288 of them. Of five minutes the slope is rougher than of ten.
 The judge is judged first, with series of which the answer is known; and beside the daemon runs a process that keeps a log of all
 it hears, at twice the bound: if that one is not seen to grow, the measurement is worth nothing and fails. Limits: what leaks less
 than the bound, or only after hours, is not seen. SCOPEWATCH_BIN (else target/release) is measured. Exit 1 above the bound.
@@ -26,7 +28,7 @@ import table
 from scale import Bench, get, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
-TOKENS, EVERY, WINDOW = 50, 1, 10
+TOKENS, EVERY, WINDOW, WARM_UP = 50, 1, 20, 120
 BOUND = 120  # kB a minute, so 2 kB a round: 200 kB a day where rounds are a quarter of an hour apart
 # Keeps what it is told, a line a second, as a daemon would that forgets to forget; twice the bound.
 KEEPER = ("import sys\nkept = []\nfor line in sys.stdin: kept.append(bytearray(line.encode() * (%d * 1024 // 60 // len(line) + 1)))"
@@ -44,9 +46,7 @@ def slope(points):
 
 
 def after_warm_up(points):
-    """Without the first third of the time."""
-    begins = points[0][0] + (points[-1][0] - points[0][0]) / 3
-    return [point for point in points if point[0] >= begins]
+    return [point for point in points if point[0] >= WARM_UP]
 
 
 def judge_the_judge():
@@ -61,7 +61,7 @@ def judge_the_judge():
         "a leak in steps": ([(t, 20_000 + 60 * (t // 30)) for t in times], 120),
         "one step": ([(t, 20_000 + (4_000 if t > 170 else 0)) for t in times], 0),
         "peaks that are given back": ([(t, 20_000 + (9_000 if t % 10 < 8 else 0)) for t in times], 0),
-        "warm-up": (after_warm_up([(t, 20_000 + 100 * min(t, 60)) for t in times]), 0),
+        "warm-up": (after_warm_up([(t, 20_000 + 100 * min(t, WARM_UP)) for t in times]), 0),
     }
     for name, (points, wanted) in known.items():
         if abs((found := slope(points)) - wanted) > 12:
@@ -69,16 +69,18 @@ def judge_the_judge():
 
 
 def resident(pid):
-    return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1])
+    """kB, and of them those that are no file's."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    return [int(re.search(rf"{name}:\s+(\d+)", text)[1]) for name in ("VmRSS", "RssAnon")]
 
 
 def measure(bench, seconds):
-    """Resident kB of the daemon and of the keeper, each second."""
+    """Memory of the daemon and of the keeper that is no file's, kB each second; and the most that was resident of the daemon."""
     daemon = bench.start("serve", "--config", str(bench.config))
     keeper = subprocess.Popen([sys.executable, "-c", KEEPER], stdin=subprocess.PIPE, text=True)
     try:
         wait_for(bench.url("/-/ready"), daemon)
-        began, own, kept = time.monotonic(), [], []
+        began, most, own, kept = time.monotonic(), 0, [], []
         while (at := time.monotonic() - began) < seconds:
             packed = {"Accept-Encoding": "gzip"} if len(own) % 2 else {}
             _, body = get(bench.url("/metrics"), headers=packed)
@@ -86,13 +88,15 @@ def measure(bench, seconds):
             keeper.stdin.flush()
             if daemon.poll() is not None:
                 sys.exit(f"serve ended with {daemon.returncode}")
-            own.append((at, resident(daemon.pid)))
-            kept.append((at, resident(keeper.pid)))
+            whole, anonymous = resident(daemon.pid)
+            most = max(most, whole)
+            own.append((at, anonymous))
+            kept.append((at, resident(keeper.pid)[1]))
             time.sleep(max(0.0, began + len(own) - time.monotonic()))
     finally:
         keeper.stdin.close()
         keeper.wait(10)
-    return own, kept
+    return own, kept, most
 
 
 def main():
@@ -101,6 +105,8 @@ def main():
     options.add_argument("--series", type=Path, metavar="FILE", help="write seconds, kB and the keeper's kB there")
     options.add_argument("--table", action="store_true")
     chosen = options.parse_args()
+    if chosen.seconds < 2 * WARM_UP:
+        options.error(f"at least {2 * WARM_UP} seconds: the first {WARM_UP} are warm-up")
     judge_the_judge()
     binary = os.environ.get("SCOPEWATCH_BIN", str(ROOT / "target/release/scopewatch"))
     if not shutil.which(binary):
@@ -108,7 +114,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="scopewatch-soak-") as folder:
         bench = Bench(binary, Path(folder), TOKENS, f"*/{EVERY} * * * * *")
         try:
-            own, kept = measure(bench, chosen.seconds)
+            own, kept, most = measure(bench, chosen.seconds)
             rounds = (bench.folder / "log").read_bytes().count(b"a round ended")
         finally:
             bench.end()
@@ -116,9 +122,10 @@ def main():
         sys.exit(f"only {rounds} rounds: nothing was soaked")
     if chosen.series:
         chosen.series.write_text("".join(f"{at:.1f} {kb} {keeper}\n" for (at, kb), (_, keeper) in zip(own, kept)))
+    most /= 1024
     minutes = [statistics.median(kb for at, kb in own if at // 60 == minute) for minute in range(chosen.seconds // 60)]
-    print("RSS by the minute, kB: " + " ".join(f"{kb:.0f}" for kb in minutes), file=sys.stderr)
-    control, most = slope(after_warm_up(kept)), max(kb for _, kb in own) / 1024
+    print("by the minute, kB: " + " ".join(f"{kb:.0f}" for kb in minutes), file=sys.stderr)
+    control = slope(after_warm_up(kept))
     rows = [table.Row("soak: growth of RSS", slope(after_warm_up(own)), f"<={BOUND}", "kB/min", f"{chosen.seconds} s, {rounds} rounds"),
             table.Row("soak: growth of what keeps a log", control, f">={1.5 * BOUND}", "kB/min", "must be seen"),
             table.Row("soak: RSS at most", most, "", "MB", f"{TOKENS} tokens")]
