@@ -9,7 +9,7 @@ use std::hash::BuildHasher;
 use std::ops::Range;
 
 /// No secret that is looked for may be shorter than this, in bytes.
-pub const BEGIN: usize = 6;
+const BEGIN: usize = 6;
 
 /// What is looked for.
 #[derive(Default)]
@@ -30,7 +30,7 @@ struct Mark {
 }
 
 impl Sought {
-    /// Looks for these; those that are shorter than [`BEGIN`] or longer than 4 GB are left out.
+    /// Looks for these; those that are shorter than `BEGIN` or longer than 4 GB are left out.
     pub fn new<S: AsRef<str>>(secrets: impl Iterator<Item = S>) -> Sought {
         let (keys, mut pairs) = (RandomState::new(), Pairs::default());
         let mut all: Vec<Mark> =
