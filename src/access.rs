@@ -456,6 +456,17 @@ impl Check {
 }
 
 impl Question {
+    /// One that no config states; a creation is tried with a canary.
+    pub fn new(
+        organization: impl Into<String>,
+        permission: Permission,
+        target: Target,
+        expected: Expected,
+    ) -> Question {
+        let (organization, method, stated) = (organization.into(), Method::Canary, None);
+        Question { organization, permission, target, expected, method, stated, labels: Derived::default() }
+    }
+
     /// Whether trying it may create something on the Hub. On a sentinel it never does.
     pub fn creates(&self) -> bool {
         self.permission == Permission::RepoCreate && self.method == Method::Canary

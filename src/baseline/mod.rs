@@ -6,9 +6,7 @@
 
 use std::fmt::Write;
 
-use crate::access::{
-    Access, Check, Derived, Expected, Method, Permission, Question, RepoType, Target, TokenName,
-};
+use crate::access::{Access, Check, Expected, Method, Permission, Question, RepoType, Target, TokenName};
 use crate::config::{Config, Token};
 use crate::moment::Timestamp;
 use crate::report::{CheckResult, Report};
@@ -26,15 +24,12 @@ pub fn asking(config: &Config, only: &[TokenName], all: bool) -> Config {
                 .map(|permission| {
                     Check::new(
                         token.name.clone(),
-                        Question {
-                            organization: token.organization.clone(),
-                            permission: *permission,
-                            target: Target::Whole,
-                            expected: Expected::Denied,
-                            method: Method::Canary,
-                            stated: None,
-                            labels: Derived::default(),
-                        },
+                        Question::new(
+                            token.organization.clone(),
+                            *permission,
+                            Target::Whole,
+                            Expected::Denied,
+                        ),
                     )
                 })
                 .collect();

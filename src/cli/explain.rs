@@ -7,8 +7,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::access::{
-    Access, Check, Derived, Expected, Method, Permission, Question, RepoName, RepoType, Target, TokenName,
-    Verdict,
+    Access, Check, Expected, Permission, Question, RepoName, RepoType, Target, TokenName, Verdict,
 };
 use crate::app::{self, Fault, Once, Recorded};
 use crate::config::Config;
@@ -127,15 +126,7 @@ pub(super) fn check_of(
     })?;
     let check = Check::new(
         token.clone(),
-        Question {
-            organization: configured.organization.clone(),
-            permission,
-            target,
-            expected: Expected::Denied,
-            method: Method::Canary,
-            stated: None,
-            labels: Derived::default(),
-        },
+        Question::new(configured.organization.clone(), permission, target, Expected::Denied),
     );
     Ok((check, false))
 }

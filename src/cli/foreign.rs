@@ -2,9 +2,7 @@
 //! fuzz targets have it; see `crate::foreign`.
 
 use super::explain::{grounds_of, remembered};
-use crate::access::{
-    Access, Check, DenyReason, Derived, Expected, Method, Permission, Question, RepoType, Target, TokenName,
-};
+use crate::access::{Access, Check, DenyReason, Expected, Permission, Question, RepoType, Target, TokenName};
 use crate::app::Recorded;
 use crate::explain::{Facts, explain};
 use crate::moment::Timestamp;
@@ -17,15 +15,12 @@ pub fn recorded(bytes: &[u8]) {
     let at = Timestamp(i64::from(u32::MAX) * 400);
     let check = Check::new(
         TokenName::new("ci"),
-        Question {
-            organization: "acme".to_owned(),
-            permission: Permission::RepoCreate,
-            target: Target::Create { kind: RepoType::Model, group: None },
-            expected: Expected::Denied,
-            method: Method::Canary,
-            stated: None,
-            labels: Derived::default(),
-        },
+        Question::new(
+            "acme".to_owned(),
+            Permission::RepoCreate,
+            Target::Create { kind: RepoType::Model, group: None },
+            Expected::Denied,
+        ),
     );
     for access in [Access::Allowed, Access::Denied(DenyReason::Scope)] {
         let recorded = Recorded {

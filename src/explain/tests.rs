@@ -1,20 +1,17 @@
 //! The smallest change as a table: each way in which expected and observed can part, and what is to be done.
 
 use super::*;
-use crate::access::{DenyReason, Derived, Expected, Method, Question, RepoType, TokenName, UnknownReason};
+use crate::access::{DenyReason, Expected, Question, RepoType, TokenName, UnknownReason};
 
 fn check(expected: Expected) -> Check {
     Check::new(
         TokenName::new("ci"),
-        Question {
-            organization: "acme".into(),
-            permission: Permission::RepoCreate,
-            target: Target::Create { kind: RepoType::Dataset, group: Some("it's".into()) },
+        Question::new(
+            "acme",
+            Permission::RepoCreate,
+            Target::Create { kind: RepoType::Dataset, group: Some("it's".into()) },
             expected,
-            method: Method::Canary,
-            stated: None,
-            labels: Derived::default(),
-        },
+        ),
     )
 }
 

@@ -1,9 +1,7 @@
 //! What a token says of itself, and everything that is made of it: sentences, predictions, what is remembered.
 //! Two answers of one text are two declarations of one token.
 
-use crate::access::{
-    Access, Check, Derived, Expected, Method, Permission, Question, RepoType, Target, TokenName,
-};
+use crate::access::{Access, Check, Expected, Permission, Question, RepoType, Target, TokenName};
 use crate::explain::{Facts, explain};
 use crate::hub::coverage::{self, Jobs, Watched};
 use crate::hub::diff::{self, Topic};
@@ -112,16 +110,5 @@ fn check(permission: Permission) -> Check {
         Permission::RepoRead | Permission::RepoWrite => Target::Repo { kind: RepoType::Model, repo },
         _ => Target::Whole,
     };
-    Check::new(
-        TokenName::new("ci"),
-        Question {
-            organization: "acme".to_owned(),
-            permission,
-            target,
-            expected: Expected::Denied,
-            method: Method::Canary,
-            stated: None,
-            labels: Derived::default(),
-        },
-    )
+    Check::new(TokenName::new("ci"), Question::new("acme".to_owned(), permission, target, Expected::Denied))
 }

@@ -1,23 +1,12 @@
 //! Which declared permissions somebody spoke of: a table of scopes against checks, and the daemon's own needs.
 
 use super::*;
-use crate::access::{Derived, Expected, Method, Question, RepoType, TokenName};
+use crate::access::{Expected, Question, RepoType, TokenName};
 use crate::hub::whoami::{GroupRole, Membership};
 
 fn check(permission: Permission, target: Target) -> Check {
     let (organization, token) = ("acme".to_owned(), TokenName::new("ci"));
-    Check::new(
-        token,
-        Question {
-            organization,
-            permission,
-            target,
-            expected: Expected::Denied,
-            method: Method::Canary,
-            stated: None,
-            labels: Derived::default(),
-        },
-    )
+    Check::new(token, Question::new(organization, permission, target, Expected::Denied))
 }
 
 fn repo(permission: Permission, name: &str) -> Check {

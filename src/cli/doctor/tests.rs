@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::rows::State;
 use super::rows::State::{Fail, Ok as Fine, Warn};
 use super::*;
-use crate::access::{Derived, UnknownReason};
+use crate::access::UnknownReason;
 use crate::app::exam::{Ground, Kept, Medium, Posted, Stored};
 use crate::exchange::{Answer, Request};
 use crate::hub::whoami::{Membership, Scope as Entity};
@@ -426,15 +426,12 @@ fn every_place_would_show_a_leak() {
     let mut token = config.clone();
     let check = crate::access::Check::new(
         TokenName::new("ci"),
-        crate::access::Question {
-            organization: "acme".into(),
-            permission: crate::access::Permission::OrgMembers,
-            target: crate::access::Target::Whole,
-            expected: crate::access::Expected::Denied,
-            method: crate::access::Method::Canary,
-            stated: None,
-            labels: Derived::default(),
-        },
+        crate::access::Question::new(
+            "acme",
+            crate::access::Permission::OrgMembers,
+            crate::access::Target::Whole,
+            crate::access::Expected::Denied,
+        ),
     );
     token.tokens[0].checks.push(check);
     let places = specimens::all(&token, echo, &metrics, NOW);
