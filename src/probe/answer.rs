@@ -12,8 +12,11 @@ use crate::moment::Timestamp;
 /// The longest header value that is kept, in characters.
 const HEADER_LIMIT: usize = 256;
 
-/// More bytes of headers than this are not an answer; the client itself would take six times as many.
-const HEAD_LIMIT: usize = 64 * 1024;
+/// More bytes of headers than this are not an answer; of HTTP/1.1 the client itself would take six times as many.
+pub(super) const HEAD_LIMIT: u32 = 64 * 1024;
+
+/// More headers than this are not an answer.
+pub(super) const MOST_HEADERS: usize = 100;
 
 /// More values than this in one body are not an answer: once it is read, each takes many times its text. A list of
 /// some thousand members or repositories has far fewer.
@@ -49,7 +52,8 @@ pub(super) async fn read(mut response: Response) -> Result<Raw, Failure> {
     let announced = response.content_length().unwrap_or(0);
     let headers = response.headers();
     let huge = usize::try_from(announced).is_ok_and(|length| length > BODY_LIMIT);
-    if huge || encoded(headers) || size(headers) > HEAD_LIMIT {
+    let many = headers.len() > MOST_HEADERS;
+    if huge || many || encoded(headers) || size(headers) > HEAD_LIMIT as usize {
         return Err(Failure::Oversized);
     }
     let mut bytes: Vec<u8> = Vec::new();

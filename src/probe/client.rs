@@ -10,6 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::Settings;
+use super::answer::{HEAD_LIMIT, MOST_HEADERS};
 use super::gate::Gated;
 
 /// Why no prober can be made of these settings. Repeats nothing of them, because a URL may hold a password.
@@ -44,8 +45,15 @@ pub(super) enum Reuse {
 /// Idle connections kept, and for how long: as many as a round uses at the same time, or each burst makes its own.
 const IDLE: (usize, Duration) = (64, Duration::from_secs(30));
 
-/// More response headers than this are not an answer.
-const MOST_HEADERS: usize = 100;
+/// While a connection that is shared owes answers, it is asked this often whether it still stands, and is over when it says
+/// nothing for so long: else one that died without a word would take every request to its deadline.
+const STANDS: (Duration, Duration) = match cfg!(test) {
+    true => (Duration::from_millis(200), Duration::from_secs(1)),
+    false => (Duration::from_secs(5), Duration::from_secs(5)),
+};
+
+/// What may come unasked on one stream, and on a whole connection, in bytes: all that one answer may have.
+const WINDOWS: (u32, u32) = (256 * 1024, 2 * 1024 * 1024);
 
 /// Chooses the crypto of TLS for the whole process. May be called any number of times; a client that is built
 /// before the first call would panic, which is why `Prober::new` calls it too.
@@ -65,13 +73,15 @@ pub(super) fn build(settings: &Settings, plain: bool, reuse: Reuse) -> Result<Cl
         .referer(false)
         .no_proxy()
         .https_only(!plain)
-        .http1_only()
         .http1_max_headers(MOST_HEADERS)
         .pool_max_idle_per_host(idle)
         .pool_idle_timeout(IDLE.1)
         // Clearly shorter than the whole deadline: if that one strikes, the connection stood.
         .connect_timeout(settings.request_timeout.mul_f64(0.75));
-    let builder = if reuse == Reuse::Never { builder.connector_layer(Gated) } else { builder };
+    let builder = match reuse {
+        Reuse::Never => builder.http1_only().connector_layer(Gated),
+        Reuse::Kept => shared(builder),
+    };
     let builder = match &settings.proxy {
         // Takes the place of `no_proxy`; the environment stays unread.
         Some(url) => builder.proxy(Proxy::all(url).map_err(|_| ProberFault::Proxy)?),
@@ -80,9 +90,28 @@ pub(super) fn build(settings: &Settings, plain: bool, reuse: Reuse) -> Result<Cl
     let extra = extra_roots(&settings.ca_files)?;
     // Without TLS nothing is verified, and a system without CA certificates must not matter.
     if settings.bundled_roots || plain {
-        return with_bundled(builder, extra)?.build().map_err(|_| ProberFault::Client);
+        let protocols = spoken(reuse);
+        return with_bundled(builder, extra, protocols)?.build().map_err(|_| ProberFault::Client);
     }
     with_system(builder, &extra)?.build().map_err(|_| ProberFault::NoRoots)
+}
+
+/// Reads share one connection where the server speaks HTTP/2 (agreed on in TLS, never guessed).
+fn shared(builder: ClientBuilder) -> ClientBuilder {
+    builder
+        .http2_initial_stream_window_size(WINDOWS.0)
+        .http2_initial_connection_window_size(WINDOWS.1)
+        .http2_max_header_list_size(HEAD_LIMIT)
+        .http2_keep_alive_interval(STANDS.0)
+        .http2_keep_alive_timeout(STANDS.1)
+}
+
+/// The protocols that are offered in TLS, dearest first.
+fn spoken(reuse: Reuse) -> Vec<Vec<u8>> {
+    match reuse {
+        Reuse::Kept => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+        Reuse::Never => vec![b"http/1.1".to_vec()],
+    }
 }
 
 fn user_agent(name: &str) -> Result<reqwest::header::HeaderValue, ProberFault> {
@@ -120,6 +149,7 @@ fn with_system(
 fn with_bundled(
     builder: ClientBuilder,
     extra: Vec<CertificateDer<'static>>,
+    protocols: Vec<Vec<u8>>,
 ) -> Result<ClientBuilder, ProberFault> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     for certificate in extra {
@@ -131,6 +161,6 @@ fn with_bundled(
         .map_err(|_| ProberFault::Client)?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = protocols;
     Ok(builder.tls_backend_preconfigured(config))
 }

@@ -1,6 +1,6 @@
-//! Reads over connections that are kept, and the one loss that belongs to them: a server may end a kept connection at
-//! any moment, also while the next request is on its way. Nobody heard that one then, and what it asks for says
-//! nothing of it; so it is sent once more, on a connection of its own.
+//! Reads over connections that are kept (one for all of them, where the server speaks HTTP/2), and the one loss that
+//! belongs to them: a server may end a kept connection at any moment, also while requests are on their way. Nobody heard
+//! those then, and what they ask for says nothing of it; so each is sent once more, on a connection of its own.
 //!
 //! Knows connections by their own address, because the client tells nothing else of them. Knows nothing of tokens or
 //! answers. Serves the prober.
@@ -94,14 +94,30 @@ impl Answered {
         let Some(error) = error.source().and_then(|source| source.downcast_ref::<legacy::Error>()) else {
             return false;
         };
-        let unread = error.source().and_then(|source| source.downcast_ref::<hyper::Error>());
+        let Some(unread) = error.source().and_then(|source| source.downcast_ref::<hyper::Error>()) else {
+            return false;
+        };
         let Some(connection) = error.connect_info() else { return false };
         let mut about = Extensions::new();
         connection.get_extras(&mut about);
-        let connection = address(&about);
-        let before = connection.and_then(|connection| self.known().of.remove(&connection));
-        before.is_some() && unread.is_some_and(|error| !error.is_parse())
+        let Some(address) = address(&about) else { return false };
+        if connection.is_negotiated_h2() {
+            // Remembered on, because others are lost with it at this moment.
+            return self.known().of.contains_key(&address) && unheard(unread);
+        }
+        self.known().of.remove(&address).is_some() && !unread.is_parse()
     }
+}
+
+/// Whether the end of a shared connection is why there is no answer. A stream that the server ended is its answer to this
+/// request, unless it says that it has not looked at it; and whoever says why it ends a connection is not asked again.
+fn unheard(error: &hyper::Error) -> bool {
+    let Some(cause) = error.source().and_then(|source| source.downcast_ref::<h2::Error>()) else {
+        return !error.is_parse();
+    };
+    let orderly = cause.is_go_away() && cause.reason() == Some(h2::Reason::NO_ERROR);
+    let refused = cause.is_reset() && cause.reason() == Some(h2::Reason::REFUSED_STREAM);
+    cause.is_io() || (cause.is_remote() && (orderly || refused))
 }
 
 /// Whether more may be asked on the connection of this answer. One that is over is not remembered: a fresh one may get

@@ -1,6 +1,7 @@
 //! The prober against servers that are honest, broken and hostile.
 
 mod audience;
+mod h2;
 mod kept;
 mod server;
 mod tls;

@@ -11,23 +11,28 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersi
 
 use super::*;
 
-const CA: &[u8] = include_bytes!("ca.pem");
+pub(super) const CA: &[u8] = include_bytes!("ca.pem");
 const LOCALHOST: &[u8] = include_bytes!("localhost.pem");
 
 const ONLY_13: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 const ONLY_12: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
 
-/// Answers one connection, in TLS of these versions; tells what it heard.
-fn serve_tls(versions: &[&'static SupportedProtocolVersion]) -> (u16, std::thread::JoinHandle<String>) {
+/// TLS of these versions for the name `localhost`.
+pub(super) fn localhost(versions: &[&'static SupportedProtocolVersion]) -> ServerConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let certificate = CertificateDer::from_pem_slice(LOCALHOST).expect("a certificate");
     let key = PrivateKeyDer::from_pem_slice(LOCALHOST).expect("a key");
-    let config = ServerConfig::builder_with_provider(provider)
+    ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
         .expect("versions")
         .with_no_client_auth()
         .with_single_cert(vec![certificate], key)
-        .expect("a pair");
+        .expect("a pair")
+}
+
+/// Answers one connection, in TLS of these versions; tells what it heard.
+fn serve_tls(versions: &[&'static SupportedProtocolVersion]) -> (u16, std::thread::JoinHandle<String>) {
+    let config = localhost(versions);
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
     let served = std::thread::spawn(move || {
