@@ -94,6 +94,23 @@ fn an_answer_of_the_window_before_says_nothing_of_this_one() {
 }
 
 #[test]
+fn a_refusal_that_contradicts_the_window_does_not_end_it() {
+    let mut pace = Pace::new(0.5);
+    let told = |left, reset| Told { reset: Some(S(reset)), length: Some(S(300)), ..told(left) };
+    ask(&mut pace, "bob", told(999, 295), 0);
+    (0..300).for_each(|_| pace.sent("bob", S(1)));
+    (0..300).for_each(|number| pace.heard("bob", told(998 - number, 144), S(151)));
+    // Nothing is left, for no time at all: then who wants to may ask at once.
+    ask(&mut pace, "bob", Told { refused: Some(None), ..told(0, 0) }, 152);
+    assert_eq!(may(&pace, "bob", 153), Ok(()));
+    ask(&mut pace, "bob", told(697, 142), 153);
+    assert_eq!(may(&pace, "bob", 153), Ok(()), "the 300 were ours, not others'");
+    let more =
+        (0..).take_while(|_| may(&pace, "bob", 154).map(|()| pace.sent("bob", S(154))).is_ok()).count();
+    assert_eq!(more, 500 - 302, "and they count towards our share");
+}
+
+#[test]
 fn what_is_contested_is_spread_and_what_is_not_is_taken() {
     let after = |asked: u32, left: u32, manner| {
         let mut pace = Pace::new(1.0);

@@ -24,6 +24,8 @@ const UNNOTICED: f64 = 0.01;
 /// A look at how much is left, where it may be more than what was foreseen: at this part of the time left.
 const LOOKS: f64 = 8.0;
 const SHORTEST_LOOK: Duration = Duration::from_millis(500);
+/// By how much answers of one window may differ in when it ends: they are rounded up, and some took long.
+const SLIP: Duration = Duration::from_secs(10);
 /// How long a window that is over is remembered, for what it said of others.
 const REMEMBERED: Duration = Duration::from_secs(3600);
 
@@ -31,6 +33,8 @@ const REMEMBERED: Duration = Duration::from_secs(3600);
 pub(super) struct Window {
     /// When it ends, at the latest; a request after that is of the next one.
     ends: Duration,
+    /// Whether the Hub said so, not we.
+    ends_as_told: bool,
     length: Duration,
     quota: Option<u32>,
     /// Whether anything was heard of this window or one before it.
@@ -53,6 +57,7 @@ impl Default for Window {
     fn default() -> Window {
         Window {
             ends: Duration::ZERO,
+            ends_as_told: false,
             length: LENGTH,
             quota: None,
             known: false,
@@ -111,10 +116,12 @@ impl Window {
         let over = u32::try_from(over).unwrap_or(u32::MAX);
         let ends = self.length.checked_mul(over).and_then(|passed| self.ends.checked_add(passed));
         self.begin(ends.filter(|ends| *ends > now).unwrap_or(now + self.length));
+        self.ends_as_told = false;
     }
 
     fn begin(&mut self, ends: Duration) {
         self.ends = ends;
+        self.ends_as_told = true;
         self.least = None;
         self.lowest = None;
         self.ours = 0;
@@ -153,11 +160,16 @@ impl Window {
             _ if !self.known => {
                 self.known = true;
                 self.begin(ends.unwrap_or(now + self.length));
+                self.ends_as_told = ends.is_some();
             }
             Some(ends) if ends > self.ends + half => self.begin(ends),
-            // Of the window before: it says nothing of this one.
-            Some(ends) if ends + half < self.ends => return,
-            Some(ends) => self.ends = self.ends.min(ends).max(now),
+            // Of the window before, or of none at all: it says nothing of this one. Were it believed, the window would
+            // begin anew with the next answer, and what we used of it be taken for what others did.
+            Some(ends) if ends + if self.ends_as_told { SLIP.min(half) } else { half } < self.ends => return,
+            Some(ends) => {
+                self.ends = self.ends.min(ends).max(now);
+                self.ends_as_told = true;
+            }
             None => {}
         }
         self.ours = self.ours.saturating_add(1);
