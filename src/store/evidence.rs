@@ -9,11 +9,10 @@
 use data_encoding::HEXLOWER;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use sqlx::Row;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::fault::Trouble;
 use super::head::Head;
+use super::sql::{self, Connection, Row};
 use crate::access::words;
 use crate::moment::Timestamp;
 
@@ -66,28 +65,22 @@ impl Line {
     }
 }
 
-/// Bytes that are no UTF-8 stand for themselves as well as they can: the hash will not fit.
-fn text(row: &SqliteRow, column: &'static str) -> Result<String, Trouble> {
-    let bytes: &[u8] = row.try_get(column).map_err(|_| Trouble::Row("evidence"))?;
-    Ok(String::from_utf8_lossy(bytes).into_owned())
+/// Whatever stands there: where it was no text of ours, the hash will not fit.
+fn text(row: &Row, column: &'static str) -> Result<String, Trouble> {
+    row.any_text(column).ok_or(Trouble::Row("evidence"))
 }
 
 /// The entries after this one, oldest first, so many at most.
-pub(super) async fn page(
-    connection: &mut SqliteConnection,
-    after: i64,
-    limit: i64,
-) -> Result<Vec<Line>, Trouble> {
+pub(super) async fn page(connection: &mut Connection, after: i64, limit: i64) -> Result<Vec<Line>, Trouble> {
     let rows =
-        sqlx::query("SELECT seq, at, kind, body, hash FROM evidence WHERE seq > $1 ORDER BY seq LIMIT $2")
+        sql::query("SELECT seq, at, kind, body, hash FROM evidence WHERE seq > $1 ORDER BY seq LIMIT $2")
             .bind(after)
             .bind(limit)
-            .fetch_all(connection)
+            .rows(connection)
             .await?;
     rows.iter()
         .map(|row| {
-            let number =
-                |column: &'static str| row.try_get::<i64, _>(column).map_err(|_| Trouble::Row("evidence"));
+            let number = |column: &'static str| row.get::<i64>(column).ok_or(Trouble::Row("evidence"));
             Ok(Line {
                 seq: number("seq")?,
                 at: Timestamp(number("at")?),
@@ -110,34 +103,30 @@ pub(super) fn hash(previous: &str, seq: i64, at: i64, kind: &str, body: &str) ->
 }
 
 /// The last entry of the file.
-pub(super) async fn tail(connection: &mut SqliteConnection) -> Result<Head, Trouble> {
-    let row = sqlx::query("SELECT seq, hash FROM evidence ORDER BY seq DESC LIMIT 1")
-        .fetch_optional(connection)
-        .await?;
+pub(super) async fn tail(connection: &mut Connection) -> Result<Head, Trouble> {
+    let row =
+        sql::query("SELECT seq, hash FROM evidence ORDER BY seq DESC LIMIT 1").first(connection).await?;
     row.map_or(Ok(Head::none()), |row| {
-        let seq = row.try_get("seq").map_err(|_| Trouble::Row("evidence"))?;
+        let seq = row.get("seq").ok_or(Trouble::Row("evidence"))?;
         Ok(Head { seq, hash: text(&row, "hash")? })
     })
 }
 
 /// Whether the entry is in the record, at its place.
-pub(super) async fn holds(connection: &mut SqliteConnection, head: &Head) -> Result<bool, Trouble> {
-    let row = sqlx::query("SELECT hash FROM evidence WHERE seq = $1")
-        .bind(head.seq)
-        .fetch_optional(connection)
-        .await?;
+pub(super) async fn holds(connection: &mut Connection, head: &Head) -> Result<bool, Trouble> {
+    let row = sql::query("SELECT hash FROM evidence WHERE seq = $1").bind(head.seq).first(connection).await?;
     Ok(row.map(|row| text(&row, "hash")).transpose()?.as_ref() == Some(&head.hash))
 }
 
 /// The number of the entry with this hash.
-pub(super) async fn seq_of(connection: &mut SqliteConnection, hash: &str) -> Result<Option<i64>, Trouble> {
-    let sql = "SELECT seq FROM evidence WHERE hash = $1 ORDER BY seq LIMIT 1";
-    Ok(sqlx::query_scalar(sql).bind(hash).fetch_optional(connection).await?)
+pub(super) async fn seq_of(connection: &mut Connection, hash: &str) -> Result<Option<i64>, Trouble> {
+    let found = sql::query("SELECT seq FROM evidence WHERE hash = $1 ORDER BY seq LIMIT 1").bind(hash);
+    found.number(connection, "evidence").await
 }
 
 /// Adds one entry after `head`, and moves `head` on to it.
 pub(super) async fn append(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     head: &mut Head,
     at: Timestamp,
     kind: Kind,
@@ -145,7 +134,7 @@ pub(super) async fn append(
 ) -> Result<(), Trouble> {
     let seq = head.seq.checked_add(1).ok_or(Trouble::Row("evidence"))?;
     let hash = hash(&head.hash, seq, at.0, kind.as_str(), body);
-    sqlx::query("INSERT INTO evidence (seq, at, kind, body, hash) VALUES ($1, $2, $3, $4, $5)")
+    sql::query("INSERT INTO evidence (seq, at, kind, body, hash) VALUES ($1, $2, $3, $4, $5)")
         .bind(seq)
         .bind(at.0)
         .bind(kind.as_str())

@@ -7,12 +7,13 @@
 use std::cell::RefCell;
 
 use serde_json::{Map, Value};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions};
 use tokio::runtime::{Builder, Runtime};
 
 use super::fault::Trouble;
 use super::opening::MIGRATIONS;
+use super::sql::{Connection, Purpose};
 use super::{Kept, journal};
 use crate::moment::Timestamp;
 
@@ -33,7 +34,7 @@ const TABLES: &[&str] = &[
 
 struct Journal {
     runtime: Runtime,
-    connection: SqliteConnection,
+    connection: Connection,
 }
 
 impl Journal {
@@ -41,9 +42,10 @@ impl Journal {
         let runtime = Builder::new_current_thread().enable_all().build().ok()?;
         let connection = runtime.block_on(async {
             let options = SqliteConnectOptions::new().in_memory(true).foreign_keys(true);
-            let mut connection = options.disable_statement_logging().connect().await.ok()?;
+            let connection = options.disable_statement_logging().connect().await.ok()?;
+            let mut connection = Connection::Sqlite(connection);
             for (_, script) in MIGRATIONS {
-                sqlx::raw_sql(*script).execute(&mut connection).await.ok()?;
+                connection.script(script).await.ok()?;
             }
             Some(connection)
         })?;
@@ -66,7 +68,7 @@ pub fn kept(bytes: &[u8], now: Timestamp) -> Option<Kept> {
     })
 }
 
-async fn read(connection: &mut SqliteConnection, bytes: &[u8], now: Timestamp) -> Option<Kept> {
+async fn read(all: &mut Connection, bytes: &[u8], now: Timestamp) -> Option<Kept> {
     let text = String::from_utf8_lossy(bytes);
     let rows = text.lines().take(12).filter_map(|line| serde_json::from_str::<Map<String, Value>>(line).ok());
     let mut rows: Vec<(usize, Map<String, Value>)> = rows
@@ -76,16 +78,16 @@ async fn read(connection: &mut SqliteConnection, bytes: &[u8], now: Timestamp) -
         })
         .collect();
     rows.sort_by_key(|(table, _)| *table);
-    let mut all = connection.begin().await.ok()?;
+    all.begin(Purpose::Look).await.ok()?;
     let mut there = Vec::new();
     for (table, row) in rows {
-        if insert(&mut all, TABLES.get(table)?, &row).await {
+        if insert(all, TABLES.get(table)?, &row).await {
             there.push(*TABLES.get(table)?);
         }
     }
-    let read = journal::kept(&mut all, now).await;
-    let latest = journal::latest_canaries(&mut all, 100).await;
-    let steps = journal::transitions(&mut all, 1).await;
+    let read = journal::kept(all, now).await;
+    let latest = journal::latest_canaries(all, 100).await;
+    let steps = journal::transitions(all, 1).await;
     all.rollback().await.ok()?;
     for trouble in [latest.err(), steps.err()].into_iter().flatten() {
         hold_refusal(&trouble, &there);
@@ -116,7 +118,7 @@ fn hold_refusal(trouble: &Trouble, there: &[&str]) {
 }
 
 /// Whether the row went in.
-async fn insert(connection: &mut SqliteConnection, table: &str, row: &Map<String, Value>) -> bool {
+async fn insert(connection: &mut Connection, table: &str, row: &Map<String, Value>) -> bool {
     let cells: Vec<(&String, &Value)> = row.iter().filter(|(name, _)| *name != "table").collect();
     let plain = |name: &str| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') && !name.is_empty();
     if cells.is_empty() || !cells.iter().all(|(name, _)| plain(name)) {
@@ -145,6 +147,7 @@ async fn insert(connection: &mut SqliteConnection, table: &str, row: &Map<String
             _ => query.bind(None::<i64>),
         };
     }
+    let Connection::Sqlite(connection) = connection;
     query.execute(connection).await.is_ok()
 }
 

@@ -3,14 +3,12 @@
 
 use std::time::Duration;
 
-use sqlx::Row;
-use sqlx::sqlite::SqliteConnection;
-
 use super::bodies;
 use super::evidence::{self, Kind};
 use super::fault::Trouble;
 use super::head::Head;
 use super::replay::CREATIONS_STAY;
+use super::sql::{self, Connection};
 use super::{Breaker, Creation, Declared, Pause, Write};
 use super::{notices, results};
 use crate::access::CheckKey;
@@ -26,7 +24,7 @@ pub(super) const CREATIONS_COUNT: Duration = Duration::from_secs(24 * 3600);
 /// Writes entries in their order. Results that follow one another are written together, checks first: an answer stands
 /// beside its check, and nothing else is between them.
 pub(super) async fn write_all(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     head: &mut Head,
     entries: &[Write],
 ) -> Result<(), Trouble> {
@@ -41,7 +39,7 @@ pub(super) async fn write_all(
 }
 
 /// Writes one entry: its rows, and what the record is to say of it after `head`.
-async fn write(connection: &mut SqliteConnection, head: &mut Head, entry: &Write) -> Result<(), Trouble> {
+async fn write(connection: &mut Connection, head: &mut Head, entry: &Write) -> Result<(), Trouble> {
     match entry {
         Write::Canary { canary, event, at } => {
             let before = stored_state(connection, canary.id).await?;
@@ -76,11 +74,7 @@ async fn write(connection: &mut SqliteConnection, head: &mut Head, entry: &Write
 
 /// Adds to the record what happened, where it belongs there. Steps of canaries know where they came from and are
 /// recorded where they are written.
-pub(super) async fn note(
-    connection: &mut SqliteConnection,
-    head: &mut Head,
-    entry: &Write,
-) -> Result<(), Trouble> {
+pub(super) async fn note(connection: &mut Connection, head: &mut Head, entry: &Write) -> Result<(), Trouble> {
     let (at, kind, body) = match entry {
         Write::Creation(creation) => (creation.at, Kind::Creation, bodies::creation(&creation.owner)),
         Write::Finding(finding) => match finding.resolved_at {
@@ -105,8 +99,8 @@ pub(super) async fn note(
 }
 
 /// Whether this finding begins or ends, unlike one that is seen once more.
-async fn is_news(connection: &mut SqliteConnection, finding: &Finding) -> Result<bool, Trouble> {
-    let row = sqlx::query(
+async fn is_news(connection: &mut Connection, finding: &Finding) -> Result<bool, Trouble> {
+    let row = sql::query(
         "SELECT since, resolved_at FROM findings
          WHERE kind = $1 AND organization = $2 AND ifnull(token, '') = ifnull($3, '')
              AND ifnull(permission, '') = ifnull($4, '') AND ifnull(target, '') = ifnull($5, '')",
@@ -116,29 +110,27 @@ async fn is_news(connection: &mut SqliteConnection, finding: &Finding) -> Result
     .bind(finding.token.as_ref().map(|token| token.as_str()))
     .bind(finding.permission.map(|permission| permission.as_str()))
     .bind(&finding.target)
-    .fetch_optional(connection)
+    .first(connection)
     .await?;
     let Some(row) = row else { return Ok(true) };
-    let beyond = |_| Trouble::Row("findings");
-    let since: i64 = row.try_get("since").map_err(beyond)?;
-    let resolved: Option<i64> = row.try_get("resolved_at").map_err(beyond)?;
+    const BEYOND: Trouble = Trouble::Row("findings");
+    let since: i64 = row.get("since").ok_or(BEYOND)?;
+    let resolved: Option<i64> = row.get("resolved_at").ok_or(BEYOND)?;
     Ok(match finding.resolved_at {
         None => resolved.is_some() || since != finding.since.0,
         Some(_) => resolved.is_none() || since != finding.since.0,
     })
 }
 
-async fn stored_state(connection: &mut SqliteConnection, id: i64) -> Result<Option<String>, Trouble> {
-    Ok(sqlx::query_scalar("SELECT state FROM canaries WHERE id = $1")
-        .bind(id)
-        .fetch_optional(connection)
-        .await?)
+async fn stored_state(connection: &mut Connection, id: i64) -> Result<Option<String>, Trouble> {
+    let row = sql::query("SELECT state FROM canaries WHERE id = $1").bind(id).first(connection).await?;
+    row.map(|row| row.at(0).ok_or(Trouble::Row("canaries"))).transpose()
 }
 
 /// What was planned never changes: an entry that reuses a number for another plan is refused, because it
 /// would overwrite the memory of a repository that may exist.
-async fn canary_row(connection: &mut SqliteConnection, canary: &Canary) -> Result<(), Trouble> {
-    let done = sqlx::query(
+async fn canary_row(connection: &mut Connection, canary: &Canary) -> Result<(), Trouble> {
+    let done = sql::query(
         "INSERT INTO canaries
              (id, namespace, name, kind, group_id, target, token, owner, planned_at, given_up_at, state,
               repo_id, looks, next_at, note, epoch)
@@ -147,9 +139,10 @@ async fn canary_row(connection: &mut SqliteConnection, canary: &Canary) -> Resul
              owner = excluded.owner, state = excluded.state, repo_id = excluded.repo_id,
              looks = excluded.looks, next_at = excluded.next_at, note = excluded.note,
              given_up_at = excluded.given_up_at
-         WHERE namespace = excluded.namespace AND name = excluded.name AND kind = excluded.kind
-             AND group_id IS excluded.group_id AND token = excluded.token
-             AND planned_at = excluded.planned_at AND epoch = excluded.epoch",
+         WHERE canaries.namespace = excluded.namespace AND canaries.name = excluded.name
+             AND canaries.kind = excluded.kind AND canaries.group_id IS NOT DISTINCT FROM excluded.group_id
+             AND canaries.token = excluded.token AND canaries.planned_at = excluded.planned_at
+             AND canaries.epoch = excluded.epoch",
     )
     .bind(canary.id)
     .bind(&canary.repo.namespace)
@@ -169,12 +162,12 @@ async fn canary_row(connection: &mut SqliteConnection, canary: &Canary) -> Resul
     .bind(canary.epoch)
     .execute(connection)
     .await?;
-    if done.rows_affected() == 1 { Ok(()) } else { Err(Trouble::Contradiction) }
+    if done == 1 { Ok(()) } else { Err(Trouble::Contradiction) }
 }
 
-async fn canary_children(connection: &mut SqliteConnection, canary: &Canary) -> Result<(), Trouble> {
+async fn canary_children(connection: &mut Connection, canary: &Canary) -> Result<(), Trouble> {
     for (attempt, seq) in canary.deletes.iter().zip(0_i64..) {
-        sqlx::query(
+        sql::query(
             "INSERT INTO attempts (canary, seq, at, signer, outcome) VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT (canary, seq) DO UPDATE SET
                  at = excluded.at, signer = excluded.signer, outcome = excluded.outcome",
@@ -184,34 +177,33 @@ async fn canary_children(connection: &mut SqliteConnection, canary: &Canary) -> 
         .bind(attempt.at.0)
         .bind(attempt.by.as_str())
         .bind(attempt.outcome.as_str())
-        .execute(&mut *connection)
+        .execute(connection)
         .await?;
         failpoint!("row.attempt");
     }
     for (at, seq) in canary.absences.iter().zip(0_i64..) {
-        sqlx::query(
+        sql::query(
             "INSERT INTO sightings (canary, seq, at) VALUES ($1, $2, $3)
              ON CONFLICT (canary, seq) DO UPDATE SET at = excluded.at",
         )
         .bind(canary.id)
         .bind(seq)
         .bind(at.0)
-        .execute(&mut *connection)
+        .execute(connection)
         .await?;
         failpoint!("row.sighting");
     }
     // A canary that is seen again loses its sightings of absence; attempts only ever grow.
     let (deletes, absences) = (count(canary.deletes.len())?, count(canary.absences.len())?);
-    let more: bool =
-        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM attempts WHERE canary = $1 AND seq >= $2)")
-            .bind(canary.id)
-            .bind(deletes)
-            .fetch_one(&mut *connection)
-            .await?;
-    if more {
+    let more = sql::query("SELECT seq FROM attempts WHERE canary = $1 AND seq >= $2 LIMIT 1")
+        .bind(canary.id)
+        .bind(deletes)
+        .first(connection)
+        .await?;
+    if more.is_some() {
         return Err(Trouble::Contradiction);
     }
-    sqlx::query("DELETE FROM sightings WHERE canary = $1 AND seq >= $2")
+    sql::query("DELETE FROM sightings WHERE canary = $1 AND seq >= $2")
         .bind(canary.id)
         .bind(absences)
         .execute(connection)
@@ -224,19 +216,19 @@ fn count(length: usize) -> Result<i64, Trouble> {
 }
 
 async fn transition(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     canary: &Canary,
     before: Option<String>,
     event: &str,
     at: Timestamp,
 ) -> Result<(), Trouble> {
-    sqlx::query(
+    sql::query(
         "INSERT INTO transitions (canary, seq, at, from_state, to_state, event)
          VALUES ($1, (SELECT coalesce(max(seq) + 1, 0) FROM transitions WHERE canary = $1), $2, $3, $4, $5)",
     )
     .bind(canary.id)
     .bind(at.0)
-    .bind(before)
+    .bind(&before)
     .bind(canary.state.as_str())
     .bind(event)
     .execute(connection)
@@ -244,12 +236,12 @@ async fn transition(
     Ok(())
 }
 
-async fn write_creation(connection: &mut SqliteConnection, creation: &Creation) -> Result<(), Trouble> {
-    sqlx::query("DELETE FROM creations WHERE at < $1")
+async fn write_creation(connection: &mut Connection, creation: &Creation) -> Result<(), Trouble> {
+    sql::query("DELETE FROM creations WHERE at < $1")
         .bind((creation.at - CREATIONS_STAY).0)
-        .execute(&mut *connection)
+        .execute(connection)
         .await?;
-    sqlx::query("INSERT INTO creations (owner, at) VALUES ($1, $2)")
+    sql::query("INSERT INTO creations (owner, at) VALUES ($1, $2)")
         .bind(&creation.owner)
         .bind(creation.at.0)
         .execute(connection)
@@ -258,24 +250,24 @@ async fn write_creation(connection: &mut SqliteConnection, creation: &Creation) 
     Ok(())
 }
 
-async fn forget_check(connection: &mut SqliteConnection, key: &CheckKey) -> Result<(), Trouble> {
+async fn forget_check(connection: &mut Connection, key: &CheckKey) -> Result<(), Trouble> {
     for table in [
         "DELETE FROM checks WHERE organization = $1 AND token = $2 AND permission = $3 AND target = $4",
         "DELETE FROM answers WHERE organization = $1 AND token = $2 AND permission = $3 AND target = $4",
     ] {
-        sqlx::query(table)
+        sql::query(table)
             .bind(&key.organization)
             .bind(key.token.as_str())
             .bind(key.permission.as_str())
             .bind(&key.target)
-            .execute(&mut *connection)
+            .execute(connection)
             .await?;
     }
     Ok(())
 }
 
-async fn write_finding(connection: &mut SqliteConnection, finding: &Finding) -> Result<(), Trouble> {
-    sqlx::query(
+async fn write_finding(connection: &mut Connection, finding: &Finding) -> Result<(), Trouble> {
+    sql::query(
         "INSERT INTO findings
              (kind, organization, token, permission, target, severity, since, last_seen, resolved_at, detail)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
@@ -300,8 +292,8 @@ async fn write_finding(connection: &mut SqliteConnection, finding: &Finding) -> 
     Ok(())
 }
 
-async fn write_breaker(connection: &mut SqliteConnection, breaker: &Breaker) -> Result<(), Trouble> {
-    sqlx::query(
+async fn write_breaker(connection: &mut Connection, breaker: &Breaker) -> Result<(), Trouble> {
+    sql::query(
         "INSERT INTO breakers (organization, at, why) VALUES ($1, $2, $3)
          ON CONFLICT (organization) DO UPDATE SET at = excluded.at, why = excluded.why",
     )
@@ -313,16 +305,13 @@ async fn write_breaker(connection: &mut SqliteConnection, breaker: &Breaker) -> 
     Ok(())
 }
 
-async fn unlatch(connection: &mut SqliteConnection, organization: &str) -> Result<(), Trouble> {
-    sqlx::query("DELETE FROM breakers WHERE organization = $1")
-        .bind(organization)
-        .execute(connection)
-        .await?;
+async fn unlatch(connection: &mut Connection, organization: &str) -> Result<(), Trouble> {
+    sql::query("DELETE FROM breakers WHERE organization = $1").bind(organization).execute(connection).await?;
     Ok(())
 }
 
-async fn write_pause(connection: &mut SqliteConnection, pause: &Pause) -> Result<(), Trouble> {
-    sqlx::query(
+async fn write_pause(connection: &mut Connection, pause: &Pause) -> Result<(), Trouble> {
+    sql::query(
         "INSERT INTO pauses (owner, until, why, at) VALUES ($1, $2, $3, $4)
          ON CONFLICT (owner) DO UPDATE SET until = excluded.until, why = excluded.why, at = excluded.at",
     )
@@ -335,8 +324,8 @@ async fn write_pause(connection: &mut SqliteConnection, pause: &Pause) -> Result
     Ok(())
 }
 
-async fn write_declared(connection: &mut SqliteConnection, declared: &Declared) -> Result<(), Trouble> {
-    sqlx::query(
+async fn write_declared(connection: &mut Connection, declared: &Declared) -> Result<(), Trouble> {
+    sql::query(
         "INSERT INTO declared (token, fingerprint, at, body) VALUES ($1, $2, $3, $4)
          ON CONFLICT (token) DO UPDATE SET
              fingerprint = excluded.fingerprint, at = excluded.at, body = excluded.body",

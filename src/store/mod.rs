@@ -25,6 +25,7 @@ mod opening;
 mod replay;
 mod results;
 mod rows;
+mod sql;
 mod sqlite;
 #[cfg(test)]
 mod tests;

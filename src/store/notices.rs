@@ -3,10 +3,9 @@
 //! An absent part of a key is the empty text; the names of sinks are a JSON list. A message lies here until its sink
 //! took it. Serves `journal` and `rows`.
 
-use sqlx::sqlite::SqliteConnection;
-
 use super::fault::Trouble;
 use super::rows::{Line, each};
+use super::sql::{self, Connection};
 use crate::access::TokenName;
 use crate::alert::desk::Alert;
 use crate::alert::message::{AlertKey, Message, Words};
@@ -24,7 +23,7 @@ fn parts(key: &AlertKey) -> [&str; 5] {
     ]
 }
 
-pub(super) async fn write(connection: &mut SqliteConnection, change: &Change) -> Result<(), Trouble> {
+pub(super) async fn write(connection: &mut Connection, change: &Change) -> Result<(), Trouble> {
     match change {
         Change::Told(alert) => write_alert(connection, alert).await,
         Change::Forgotten(key) => forget_alert(connection, key).await,
@@ -33,14 +32,19 @@ pub(super) async fn write(connection: &mut SqliteConnection, change: &Change) ->
     }
 }
 
-async fn write_alert(connection: &mut SqliteConnection, alert: &Alert) -> Result<(), Trouble> {
+async fn write_alert(connection: &mut Connection, alert: &Alert) -> Result<(), Trouble> {
     let sinks = serde_json::to_string(&alert.sinks).unwrap_or_default();
     let [name, organization, token, permission, target] = parts(&alert.key);
-    sqlx::query(
-        "INSERT OR REPLACE INTO alerts
+    sql::query(
+        "INSERT INTO alerts
              (name, organization, token, permission, target, episode, firing, since, fired_at, resolved_at,
               spoken_at, sinks, severity, token_owner, summary, description, evidence)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+         ON CONFLICT (name, organization, token, permission, target) DO UPDATE SET
+             episode = excluded.episode, firing = excluded.firing, since = excluded.since,
+             fired_at = excluded.fired_at, resolved_at = excluded.resolved_at, spoken_at = excluded.spoken_at,
+             sinks = excluded.sinks, severity = excluded.severity, token_owner = excluded.token_owner,
+             summary = excluded.summary, description = excluded.description, evidence = excluded.evidence",
     )
     .bind(name)
     .bind(organization)
@@ -53,7 +57,7 @@ async fn write_alert(connection: &mut SqliteConnection, alert: &Alert) -> Result
     .bind(alert.fired_at.0)
     .bind(alert.resolved_at.map(|at| at.0))
     .bind(alert.spoken_at.0)
-    .bind(sinks)
+    .bind(&sinks)
     .bind(alert.words.severity.as_str())
     .bind(&alert.words.token_owner)
     .bind(&alert.words.summary)
@@ -65,9 +69,9 @@ async fn write_alert(connection: &mut SqliteConnection, alert: &Alert) -> Result
     Ok(())
 }
 
-async fn forget_alert(connection: &mut SqliteConnection, key: &AlertKey) -> Result<(), Trouble> {
+async fn forget_alert(connection: &mut Connection, key: &AlertKey) -> Result<(), Trouble> {
     let [name, organization, token, permission, target] = parts(key);
-    sqlx::query(
+    sql::query(
         "DELETE FROM alerts
          WHERE name = $1 AND organization = $2 AND token = $3 AND permission = $4 AND target = $5",
     )
@@ -81,14 +85,20 @@ async fn forget_alert(connection: &mut SqliteConnection, key: &AlertKey) -> Resu
     Ok(())
 }
 
-async fn write_owed(connection: &mut SqliteConnection, owed: &Owed) -> Result<(), Trouble> {
+async fn write_owed(connection: &mut Connection, owed: &Owed) -> Result<(), Trouble> {
     let message = &owed.message;
     let [name, organization, token, permission, target] = parts(&message.key);
-    sqlx::query(
-        "INSERT OR REPLACE INTO outbox
+    sql::query(
+        "INSERT INTO outbox
              (number, sink, id, tidings, since, at, name, organization, token, permission, target, severity,
               token_owner, summary, description, evidence)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+         ON CONFLICT (number) DO UPDATE SET
+             sink = excluded.sink, id = excluded.id, tidings = excluded.tidings, since = excluded.since,
+             at = excluded.at, name = excluded.name, organization = excluded.organization,
+             token = excluded.token, permission = excluded.permission, target = excluded.target,
+             severity = excluded.severity, token_owner = excluded.token_owner, summary = excluded.summary,
+             description = excluded.description, evidence = excluded.evidence",
     )
     .bind(owed.number)
     .bind(&owed.sink)
@@ -113,9 +123,9 @@ async fn write_owed(connection: &mut SqliteConnection, owed: &Owed) -> Result<()
 }
 
 /// The sinks took these.
-async fn forget_owed(connection: &mut SqliteConnection, numbers: &[i64]) -> Result<(), Trouble> {
+async fn forget_owed(connection: &mut Connection, numbers: &[i64]) -> Result<(), Trouble> {
     for number in numbers {
-        sqlx::query("DELETE FROM outbox WHERE number = $1").bind(number).execute(&mut *connection).await?;
+        sql::query("DELETE FROM outbox WHERE number = $1").bind(*number).execute(connection).await?;
     }
     Ok(())
 }
@@ -146,9 +156,9 @@ fn words(line: &Line<'_>) -> Result<Words, Trouble> {
 }
 
 /// Every alert that was told.
-pub(super) async fn alerts(connection: &mut SqliteConnection) -> Result<Vec<Alert>, Trouble> {
-    let rows = sqlx::query("SELECT * FROM alerts ORDER BY name, organization, token, permission, target");
-    let rows = rows.fetch_all(connection).await?;
+pub(super) async fn alerts(connection: &mut Connection) -> Result<Vec<Alert>, Trouble> {
+    let rows = sql::query("SELECT * FROM alerts ORDER BY name, organization, token, permission, target");
+    let rows = rows.rows(connection).await?;
     each("alerts", &rows, |line| {
         let sinks = serde_json::from_str(line.get("sinks")?).map_err(|_| Trouble::Row("alerts"))?;
         Ok(Alert {
@@ -166,8 +176,8 @@ pub(super) async fn alerts(connection: &mut SqliteConnection) -> Result<Vec<Aler
 }
 
 /// Every message that is owed, in order.
-pub(super) async fn owed(connection: &mut SqliteConnection) -> Result<Vec<Owed>, Trouble> {
-    let rows = sqlx::query("SELECT * FROM outbox ORDER BY number").fetch_all(connection).await?;
+pub(super) async fn owed(connection: &mut Connection) -> Result<Vec<Owed>, Trouble> {
+    let rows = sql::query("SELECT * FROM outbox ORDER BY number").rows(connection).await?;
     each("outbox", &rows, |line| {
         Ok(Owed {
             number: line.get("number")?,

@@ -4,13 +4,11 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{Connection, Row};
-
 use super::bodies;
 use super::evidence::{self, Kind};
 use super::fault::{Trouble, file_fault, shown};
 use super::head::{Head, HeadFile};
+use super::sql::{self, Connection, Purpose};
 use super::{Flaw, Operation, Past, StoreFault, journal, rows, verify};
 use crate::moment::Timestamp;
 
@@ -128,26 +126,27 @@ fn writable(path: &Path, end: &str) -> Result<(), StoreFault> {
 }
 
 /// Looks through the whole file once.
-pub(super) async fn check_health(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreFault> {
-    let told = |error: sqlx::Error| Trouble::Sql(error).told(path, Operation::Open);
-    let row = sqlx::query("PRAGMA quick_check(1)").fetch_one(connection).await.map_err(told)?;
-    match row.try_get::<&str, _>(0) {
-        Ok("ok") => Ok(()),
+pub(super) async fn check_health(connection: &mut Connection, path: &Path) -> Result<(), StoreFault> {
+    let told = |trouble: Trouble| trouble.told(path, Operation::Open);
+    let row = sql::query("PRAGMA quick_check(1)").first(connection).await.map_err(told)?;
+    match row.as_ref().and_then(|row| row.at::<&str>(0)) {
+        Some("ok") => Ok(()),
         _ => Err(StoreFault::Damaged { path: shown(path), during: Operation::Open }),
     }
 }
 
 /// The file's version; 0 for an empty one. A file that is not ours, or is from the future, is refused.
-async fn version(connection: &mut SqliteConnection, path: &Path) -> Result<i64, StoreFault> {
-    let told = |error: sqlx::Error| Trouble::Sql(error).told(path, Operation::Open);
-    let application: i64 =
-        sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *connection).await.map_err(told)?;
-    let found: i64 =
-        sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut *connection).await.map_err(told)?;
-    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(told)?;
+async fn version(connection: &mut Connection, path: &Path) -> Result<i64, StoreFault> {
+    let mut numbers = [0; 3];
+    for (number, question) in numbers.iter_mut().zip([
+        "PRAGMA application_id",
+        "PRAGMA user_version",
+        "SELECT count(*) FROM sqlite_schema",
+    ]) {
+        let answer = sql::query(question).number(connection, "sqlite_schema").await;
+        *number = answer.map_err(|trouble| trouble.told(path, Operation::Open))?.unwrap_or_default();
+    }
+    let [application, found, tables] = numbers;
     match (application, found, tables) {
         (0, 0, 0) => Ok(0),
         (APPLICATION_ID, found, _) if found > KNOWN => {
@@ -160,25 +159,24 @@ async fn version(connection: &mut SqliteConnection, path: &Path) -> Result<i64, 
 
 /// Brings the file to our version, counts this opening and records it: all of it or nothing.
 pub(super) async fn take_over(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     witnesses: &Witnesses,
     now: Timestamp,
     path: &Path,
 ) -> Result<Opened, StoreFault> {
-    let told = |error: sqlx::Error| Trouble::Sql(error).told(path, Operation::Open);
-    let troubled = |trouble: Trouble| trouble.told(path, Operation::Open);
+    let told = |trouble: Trouble| trouble.told(path, Operation::Open);
     // Begun as a writer even if nothing is to be done, so that a file that cannot be written shows now.
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(told)?;
+    connection.begin(Purpose::Write).await.map_err(told)?;
     failpoint!("migrate.begun");
-    let found = version(&mut transaction, path).await?;
+    let found = version(connection, path).await?;
     for (_, script) in MIGRATIONS.iter().filter(|(number, _)| *number > found) {
-        sqlx::raw_sql(*script).execute(&mut *transaction).await.map_err(told)?;
+        connection.script(script).await.map_err(told)?;
     }
     failpoint!("migrate.scripted");
-    let judged = judge(&mut transaction, found, witnesses).await.map_err(troubled)?;
-    let opened = record(&mut transaction, judged, now).await.map_err(troubled)?;
+    let judged = judge(connection, found, witnesses).await.map_err(told)?;
+    let opened = record(connection, judged, now).await.map_err(told)?;
     failpoint!("migrate.recorded");
-    transaction.commit().await.map_err(told)?;
+    connection.commit().await.map_err(told)?;
     failpoint!("migrate.done");
     Ok(opened)
 }
@@ -198,11 +196,7 @@ impl Judged {
 }
 
 /// Judges a journal that had this version before.
-async fn judge(
-    connection: &mut SqliteConnection,
-    found: i64,
-    witnesses: &Witnesses,
-) -> Result<Judged, Trouble> {
+async fn judge(connection: &mut Connection, found: i64, witnesses: &Witnesses) -> Result<Judged, Trouble> {
     let last = evidence::tail(connection).await?.seq;
     match (&witnesses.head, found) {
         (None, 0) if !witnesses.key => return Ok(Judged::without_record(Past::First)),
@@ -227,18 +221,12 @@ async fn judge(
 }
 
 /// Counts and records this opening; of a journal that had no record before, what is in it.
-async fn record(
-    connection: &mut SqliteConnection,
-    judged: Judged,
-    now: Timestamp,
-) -> Result<Opened, Trouble> {
+async fn record(connection: &mut Connection, judged: Judged, now: Timestamp) -> Result<Opened, Trouble> {
     let Judged { past, flaws, epoch } = judged;
     let mut head = evidence::tail(connection).await?;
     let epoch = rows::epoch(connection).await?.max(epoch).saturating_add(1);
-    sqlx::query("INSERT OR REPLACE INTO fence (one, epoch) VALUES (1, $1)")
-        .bind(epoch)
-        .execute(&mut *connection)
-        .await?;
+    let count = "INSERT INTO fence (one, epoch) VALUES (1, $1) ON CONFLICT (one) DO UPDATE SET epoch = excluded.epoch";
+    sql::query(count).bind(epoch).execute(connection).await?;
     let first = head.seq == 0;
     let body = bodies::opened(epoch, &past, &flaws);
     evidence::append(connection, &mut head, now, Kind::Opened, &body).await?;
@@ -250,11 +238,7 @@ async fn record(
 
 /// Records what was there before there was a record, so that telling the record yields the rows. A row that is
 /// beyond us has no entry, which the next opening notices.
-async fn carry_over(
-    connection: &mut SqliteConnection,
-    head: &mut Head,
-    now: Timestamp,
-) -> Result<(), Trouble> {
+async fn carry_over(connection: &mut Connection, head: &mut Head, now: Timestamp) -> Result<(), Trouble> {
     let mut after = i64::MIN;
     loop {
         let page = rows::canary_page(connection, after, 500).await?;
@@ -272,7 +256,7 @@ async fn carry_over(
 }
 
 /// A reader changes nothing, so that the version must already be ours.
-pub(super) async fn check_version(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreFault> {
+pub(super) async fn check_version(connection: &mut Connection, path: &Path) -> Result<(), StoreFault> {
     let found = version(connection, path).await?;
     if found < KNOWN {
         return Err(StoreFault::Older { path: shown(path), found, known: KNOWN });

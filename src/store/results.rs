@@ -6,9 +6,8 @@
 
 use std::sync::LazyLock;
 
-use sqlx::SqliteConnection;
-
 use super::fault::Trouble;
+use super::sql::{self, Connection};
 use super::{LastAnswer, Write};
 use crate::alert::CheckState;
 
@@ -52,7 +51,7 @@ fn places(rows: usize, values: usize) -> String {
 }
 
 /// Checks and answers, and nothing else.
-pub(super) async fn write(connection: &mut SqliteConnection, entries: &[Write]) -> Result<(), Trouble> {
+pub(super) async fn write(connection: &mut Connection, entries: &[Write]) -> Result<(), Trouble> {
     let mut states = Vec::new();
     let mut found = Vec::new();
     for entry in entries {
@@ -67,9 +66,9 @@ pub(super) async fn write(connection: &mut SqliteConnection, entries: &[Write]) 
 }
 
 /// The states of checks, in their order.
-pub(super) async fn checks(connection: &mut SqliteConnection, states: &[&CheckState]) -> Result<(), Trouble> {
+pub(super) async fn checks(connection: &mut Connection, states: &[&CheckState]) -> Result<(), Trouble> {
     for (statement, states) in statements(&CHECKS, states) {
-        let mut query = sqlx::query(statement);
+        let mut query = sql::query(statement);
         for state in states {
             query = query
                 .bind(&state.key.organization)
@@ -86,16 +85,16 @@ pub(super) async fn checks(connection: &mut SqliteConnection, states: &[&CheckSt
                 .bind(state.firing_since.map(|at| at.0))
                 .bind(state.firing.map(|verdict| verdict.as_str()));
         }
-        query.execute(&mut *connection).await?;
+        query.execute(connection).await?;
         failpoint!("row.check");
     }
     Ok(())
 }
 
 /// What answers rest on, in their order.
-pub(super) async fn answers(connection: &mut SqliteConnection, found: &[&LastAnswer]) -> Result<(), Trouble> {
+pub(super) async fn answers(connection: &mut Connection, found: &[&LastAnswer]) -> Result<(), Trouble> {
     for (statement, found) in statements(&ANSWERS, found) {
-        let mut query = sqlx::query(statement);
+        let mut query = sql::query(statement);
         for answer in found {
             query = query
                 .bind(&answer.key.organization)
@@ -105,7 +104,7 @@ pub(super) async fn answers(connection: &mut SqliteConnection, found: &[&LastAns
                 .bind(answer.at.0)
                 .bind(&answer.body);
         }
-        query.execute(&mut *connection).await?;
+        query.execute(connection).await?;
         failpoint!("row.answer");
     }
     Ok(())

@@ -5,13 +5,11 @@ use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{Row, Sqlite};
-
 use super::FINDINGS_STAY;
 use super::fault::Trouble;
 use super::journal::CREATIONS_COUNT;
 use super::notices;
+use super::sql::{self, Cell, Connection, Row};
 use super::{Breaker, Creation, Declared, Kept, LastAnswer, Past, Pause, Transition, Write};
 use crate::access::{Access, CheckKey, Labels, RepoName, TokenName};
 use crate::alert::CheckState;
@@ -21,16 +19,18 @@ use crate::report::Finding;
 
 /// A row, and the table that a fault would name.
 pub(super) struct Line<'a> {
-    row: &'a SqliteRow,
+    row: &'a Row,
     table: &'static str,
 }
 
 impl<'a> Line<'a> {
-    pub(super) fn get<T>(&self, column: &'static str) -> Result<T, Trouble>
-    where
-        T: sqlx::Decode<'a, Sqlite> + sqlx::Type<Sqlite>,
-    {
-        self.row.try_get(column).map_err(|_| Trouble::Row(self.table))
+    pub(super) fn get<T: Cell<'a>>(&self, column: &'static str) -> Result<T, Trouble> {
+        self.row.get(column).ok_or(Trouble::Row(self.table))
+    }
+
+    /// A number of things, which is never negative.
+    fn count(&self, column: &'static str) -> Result<u32, Trouble> {
+        u32::try_from(self.get::<i64>(column)?).map_err(|_| Trouble::Row(self.table))
     }
 
     /// A word of a closed list.
@@ -59,38 +59,34 @@ impl<'a> Line<'a> {
 /// Reads every row of an answer.
 pub(super) fn each<T>(
     table: &'static str,
-    rows: &[SqliteRow],
+    rows: &[Row],
     read: impl Fn(&Line<'_>) -> Result<T, Trouble>,
 ) -> Result<Vec<T>, Trouble> {
     rows.iter().map(|row| read(&Line { row, table })).collect()
 }
 
 /// Everything but what this journal is to the ones before it, which the opening found out.
-pub(in crate::store) async fn kept(
-    connection: &mut SqliteConnection,
-    now: Timestamp,
-) -> Result<Kept, Trouble> {
-    let last_canary_id: i64 =
-        sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM canaries").fetch_one(&mut *connection).await?;
-    let findings = sqlx::query(
+pub(in crate::store) async fn kept(connection: &mut Connection, now: Timestamp) -> Result<Kept, Trouble> {
+    let last_canary_id =
+        sql::query("SELECT coalesce(max(id), 0) FROM canaries").number(connection, "canaries").await?;
+    let findings = sql::query(
         "SELECT * FROM findings WHERE resolved_at IS NULL OR resolved_at > $1 ORDER BY since, rowid",
     )
     .bind((now - FINDINGS_STAY).0)
-    .fetch_all(&mut *connection)
+    .rows(connection)
     .await?;
-    let creations = sqlx::query("SELECT * FROM creations WHERE at > $1 ORDER BY at, rowid")
+    let creations = sql::query("SELECT * FROM creations WHERE at > $1 ORDER BY at, rowid")
         .bind((now - CREATIONS_COUNT).0)
-        .fetch_all(&mut *connection)
+        .rows(connection)
         .await?;
-    let breakers =
-        sqlx::query("SELECT * FROM breakers ORDER BY organization").fetch_all(&mut *connection).await?;
-    let pauses = sqlx::query("SELECT * FROM pauses WHERE until > $1 ORDER BY owner")
+    let breakers = sql::query("SELECT * FROM breakers ORDER BY organization").rows(connection).await?;
+    let pauses = sql::query("SELECT * FROM pauses WHERE until > $1 ORDER BY owner")
         .bind(now.0)
-        .fetch_all(&mut *connection)
+        .rows(connection)
         .await?;
     Ok(Kept {
         canaries: owed_canaries(connection).await?,
-        last_canary_id,
+        last_canary_id: last_canary_id.unwrap_or_default(),
         checks: checks(connection).await?,
         findings: each("findings", &findings, finding)?,
         creations: each("creations", &creations, creation)?,
@@ -109,13 +105,13 @@ pub(in crate::store) async fn kept(
 const PAGE: usize = 1000;
 
 /// Every check that was ever answered, in the order of its key. Names that stand in many rows are in memory once.
-async fn checks(connection: &mut SqliteConnection) -> Result<Vec<CheckState>, Trouble> {
+async fn checks(connection: &mut Connection) -> Result<Vec<CheckState>, Trouble> {
     let mut all: Vec<CheckState> = Vec::new();
     let mut labels: HashSet<Arc<Labels>> = HashSet::new();
     loop {
-        let after = all.last().map(|state| state.key.clone());
-        let of = |part: fn(&CheckKey) -> &str| after.as_ref().map(part).unwrap_or_default().to_owned();
-        let rows = sqlx::query(
+        let after = all.last().map(|state| &state.key);
+        let of = |part: fn(&CheckKey) -> &str| after.map(part).unwrap_or_default();
+        let rows = sql::query(
             "SELECT organization, token, permission, target, access, reason, observed_at, allowed, conclusive_at,
                     bad_streak, good_streak, firing_since, firing FROM checks
              WHERE (organization, token, permission, target) > ($1, $2, $3, $4)
@@ -125,8 +121,7 @@ async fn checks(connection: &mut SqliteConnection) -> Result<Vec<CheckState>, Tr
         .bind(of(|key| key.token.as_str()))
         .bind(of(|key| key.permission.as_str()))
         .bind(of(|key| &key.target))
-        .fetch_all(&mut *connection)
-        .await?;
+        .rows(connection).await?;
         for mut state in each("checks", &rows, check)? {
             let mut token = state.key.token.clone();
             if let Some(before) = all.last().filter(|before| before.key.token == token) {
@@ -147,14 +142,14 @@ async fn checks(connection: &mut SqliteConnection) -> Result<Vec<CheckState>, Tr
 }
 
 /// The last whoami of each token, in the order of their names.
-async fn declared(connection: &mut SqliteConnection) -> Result<Vec<Declared>, Trouble> {
+async fn declared(connection: &mut Connection) -> Result<Vec<Declared>, Trouble> {
     let mut all: Vec<Declared> = Vec::new();
     loop {
-        let rows = sqlx::query(
+        let rows = sql::query(
             "SELECT token, fingerprint, at, body FROM declared WHERE token > $1 ORDER BY token LIMIT 1000",
         )
-        .bind(all.last().map(|last| last.token.to_string()).unwrap_or_default())
-        .fetch_all(&mut *connection)
+        .bind(all.last().map(|last| last.token.as_str()).unwrap_or_default())
+        .rows(connection)
         .await?;
         all.extend(each("declared", &rows, |line| {
             Ok(Declared {
@@ -171,21 +166,21 @@ async fn declared(connection: &mut SqliteConnection) -> Result<Vec<Declared>, Tr
 }
 
 /// The number of the latest opening for writing; 0 where somebody removed it, which is nobody's number.
-pub(in crate::store) async fn epoch(connection: &mut SqliteConnection) -> Result<i64, Trouble> {
-    let found = sqlx::query_scalar("SELECT epoch FROM fence").fetch_optional(connection).await?;
+pub(in crate::store) async fn epoch(connection: &mut Connection) -> Result<i64, Trouble> {
+    let found = sql::query("SELECT epoch FROM fence").number(connection, "fence").await?;
     Ok(found.unwrap_or_default())
 }
 
 /// Everything that bounds canaries, and every finding that lasts, as entries that would write it. The latest
 /// creation first: then none of them counts as too old beside another.
-pub(in crate::store) async fn lasting(connection: &mut SqliteConnection) -> Result<Vec<Write>, Trouble> {
-    let findings = sqlx::query("SELECT * FROM findings WHERE resolved_at IS NULL ORDER BY since, rowid");
-    let findings = findings.fetch_all(&mut *connection).await?;
-    let creations = sqlx::query("SELECT * FROM creations ORDER BY at DESC, rowid");
-    let creations = creations.fetch_all(&mut *connection).await?;
-    let breakers = sqlx::query("SELECT * FROM breakers ORDER BY organization");
-    let breakers = breakers.fetch_all(&mut *connection).await?;
-    let pauses = sqlx::query("SELECT * FROM pauses ORDER BY owner").fetch_all(connection).await?;
+pub(in crate::store) async fn lasting(connection: &mut Connection) -> Result<Vec<Write>, Trouble> {
+    let findings = sql::query("SELECT * FROM findings WHERE resolved_at IS NULL ORDER BY since, rowid");
+    let findings = findings.rows(connection).await?;
+    let creations = sql::query("SELECT * FROM creations ORDER BY at DESC, rowid");
+    let creations = creations.rows(connection).await?;
+    let breakers = sql::query("SELECT * FROM breakers ORDER BY organization");
+    let breakers = breakers.rows(connection).await?;
+    let pauses = sql::query("SELECT * FROM pauses ORDER BY owner").rows(connection).await?;
     let mut all = each("findings", &findings, |line| finding(line).map(Write::Finding))?;
     all.extend(each("creations", &creations, |line| creation(line).map(Write::Creation))?);
     all.extend(each("breakers", &breakers, |line| breaker(line).map(Write::Breaker))?);
@@ -195,79 +190,77 @@ pub(in crate::store) async fn lasting(connection: &mut SqliteConnection) -> Resu
 
 /// All that is owed something. Wider than "to be looked at": one that is neither gone nor refused is never
 /// lost from sight, even if a mistake left it without a next look.
-async fn owed_canaries(connection: &mut SqliteConnection) -> Result<Vec<Canary>, Trouble> {
-    let canaries = sqlx::query(
+async fn owed_canaries(connection: &mut Connection) -> Result<Vec<Canary>, Trouble> {
+    let canaries = sql::query(
         "SELECT * FROM canaries WHERE next_at IS NOT NULL OR state NOT IN ('gone', 'refused') ORDER BY id",
     )
-    .fetch_all(&mut *connection)
+    .rows(connection)
     .await?;
-    let attempts = sqlx::query(
+    let attempts = sql::query(
         "SELECT * FROM attempts WHERE canary IN
              (SELECT id FROM canaries WHERE next_at IS NOT NULL OR state NOT IN ('gone', 'refused'))
          ORDER BY canary, seq",
     )
-    .fetch_all(&mut *connection)
+    .rows(connection)
     .await?;
-    let sightings = sqlx::query(
+    let sightings = sql::query(
         "SELECT * FROM sightings WHERE canary IN
              (SELECT id FROM canaries WHERE next_at IS NOT NULL OR state NOT IN ('gone', 'refused'))
          ORDER BY canary, seq",
     )
-    .fetch_all(&mut *connection)
+    .rows(connection)
     .await?;
     assemble(&canaries, &attempts, &sightings)
 }
 
 /// The latest of all, newest first.
 pub(in crate::store) async fn latest_canaries(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     limit: u32,
 ) -> Result<Vec<Canary>, Trouble> {
-    let canaries = sqlx::query("SELECT * FROM canaries ORDER BY id DESC LIMIT $1")
-        .bind(limit)
-        .fetch_all(&mut *connection)
-        .await?;
-    let attempts = sqlx::query(
+    let canaries =
+        sql::query("SELECT * FROM canaries ORDER BY id DESC LIMIT $1").bind(limit).rows(connection).await?;
+    let attempts = sql::query(
         "SELECT * FROM attempts WHERE canary IN (SELECT id FROM canaries ORDER BY id DESC LIMIT $1)
          ORDER BY canary, seq",
     )
     .bind(limit)
-    .fetch_all(&mut *connection)
+    .rows(connection)
     .await?;
-    let sightings = sqlx::query(
+    let sightings = sql::query(
         "SELECT * FROM sightings WHERE canary IN (SELECT id FROM canaries ORDER BY id DESC LIMIT $1)
          ORDER BY canary, seq",
     )
     .bind(limit)
-    .fetch_all(&mut *connection)
+    .rows(connection)
     .await?;
     assemble(&canaries, &attempts, &sightings)
 }
 
 /// All canaries whose number is above `after`, lowest first, so many at most; `None` for one that is beyond us.
 pub(in crate::store) async fn canary_page(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     after: i64,
     limit: i64,
 ) -> Result<Vec<(i64, Option<Canary>)>, Trouble> {
-    let canaries = sqlx::query("SELECT * FROM canaries WHERE id > $1 ORDER BY id LIMIT $2")
+    let canaries = sql::query("SELECT * FROM canaries WHERE id > $1 ORDER BY id LIMIT $2")
         .bind(after)
         .bind(limit)
-        .fetch_all(&mut *connection)
+        .rows(connection)
         .await?;
-    let number = |row: &SqliteRow| row.try_get::<i64, _>("id").map_err(|_| Trouble::Row("canaries"));
+    let number = |row: &Row| row.get::<i64>("id").ok_or(Trouble::Row("canaries"));
     let Some(last) = canaries.last().map(number).transpose()? else { return Ok(Vec::new()) };
     let attempts =
-        sqlx::query("SELECT * FROM attempts WHERE canary > $1 AND canary <= $2 ORDER BY canary, seq")
+        sql::query("SELECT * FROM attempts WHERE canary > $1 AND canary <= $2 ORDER BY canary, seq")
             .bind(after)
             .bind(last)
-            .fetch_all(&mut *connection)
+            .rows(connection)
             .await?;
     let sightings =
-        sqlx::query("SELECT * FROM sightings WHERE canary > $1 AND canary <= $2 ORDER BY canary, seq")
+        sql::query("SELECT * FROM sightings WHERE canary > $1 AND canary <= $2 ORDER BY canary, seq")
             .bind(after)
             .bind(last)
-            .fetch_all(&mut *connection)
+            .rows(connection)
             .await?;
     if let Ok(all) = assemble(&canaries, &attempts, &sightings) {
         return Ok(all.into_iter().map(|canary| (canary.id, Some(canary))).collect());
@@ -282,16 +275,13 @@ pub(in crate::store) async fn canary_page(
 }
 
 /// The canary of this number; `None` for one that is beyond us.
-async fn one_canary(connection: &mut SqliteConnection, id: i64) -> Result<Option<Canary>, Trouble> {
-    let canary =
-        sqlx::query("SELECT * FROM canaries WHERE id = $1").bind(id).fetch_all(&mut *connection).await?;
-    let attempts = sqlx::query("SELECT * FROM attempts WHERE canary = $1 ORDER BY seq")
+async fn one_canary(connection: &mut Connection, id: i64) -> Result<Option<Canary>, Trouble> {
+    let canary = sql::query("SELECT * FROM canaries WHERE id = $1").bind(id).rows(connection).await?;
+    let attempts =
+        sql::query("SELECT * FROM attempts WHERE canary = $1 ORDER BY seq").bind(id).rows(connection).await?;
+    let sightings = sql::query("SELECT * FROM sightings WHERE canary = $1 ORDER BY seq")
         .bind(id)
-        .fetch_all(&mut *connection)
-        .await?;
-    let sightings = sqlx::query("SELECT * FROM sightings WHERE canary = $1 ORDER BY seq")
-        .bind(id)
-        .fetch_all(&mut *connection)
+        .rows(connection)
         .await?;
     match assemble(&canary, &attempts, &sightings) {
         Ok(one) => Ok(one.into_iter().next()),
@@ -301,11 +291,7 @@ async fn one_canary(connection: &mut SqliteConnection, id: i64) -> Result<Option
 }
 
 /// Canaries in the given order, each with its children.
-fn assemble(
-    canaries: &[SqliteRow],
-    attempts: &[SqliteRow],
-    sightings: &[SqliteRow],
-) -> Result<Vec<Canary>, Trouble> {
+fn assemble(canaries: &[Row], attempts: &[Row], sightings: &[Row]) -> Result<Vec<Canary>, Trouble> {
     let mut deletes: HashMap<i64, Vec<DeleteAttempt>> = HashMap::new();
     for (id, attempt) in each("attempts", attempts, |line| {
         let attempt =
@@ -347,7 +333,7 @@ fn canary(line: &Line<'_>) -> Result<Canary, Trouble> {
         repo_id: line.get("repo_id")?,
         deletes: Vec::new(),
         absences: Vec::new(),
-        looks: line.get("looks")?,
+        looks: line.count("looks")?,
         next_at: line.maybe_at("next_at")?,
         note: line.get("note")?,
         epoch: line.get("epoch")?,
@@ -356,12 +342,12 @@ fn canary(line: &Line<'_>) -> Result<Canary, Trouble> {
 
 /// The story of one canary, oldest step first.
 pub(in crate::store) async fn transitions(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     canary: i64,
 ) -> Result<Vec<Transition>, Trouble> {
-    let rows = sqlx::query("SELECT * FROM transitions WHERE canary = $1 ORDER BY seq")
+    let rows = sql::query("SELECT * FROM transitions WHERE canary = $1 ORDER BY seq")
         .bind(canary)
-        .fetch_all(connection)
+        .rows(connection)
         .await?;
     each("transitions", &rows, |line| {
         Ok(Transition {
@@ -375,10 +361,10 @@ pub(in crate::store) async fn transitions(
 
 /// What the latest answer to a check rests on.
 pub(in crate::store) async fn last_answer(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     key: &CheckKey,
 ) -> Result<Option<LastAnswer>, Trouble> {
-    let rows = sqlx::query(
+    let rows = sql::query(
         "SELECT at, body FROM answers
          WHERE organization = $1 AND token = $2 AND permission = $3 AND target = $4",
     )
@@ -386,7 +372,7 @@ pub(in crate::store) async fn last_answer(
     .bind(key.token.as_str())
     .bind(key.permission.as_str())
     .bind(&key.target)
-    .fetch_all(connection)
+    .rows(connection)
     .await?;
     let found = each("answers", &rows, |line| {
         Ok(LastAnswer { key: key.clone(), at: line.at("at")?, body: line.get("body")? })
@@ -410,8 +396,8 @@ fn check(line: &Line<'_>) -> Result<CheckState, Trouble> {
             (None, None) => None,
             _ => return Err(Trouble::Row(line.table)),
         },
-        bad_streak: line.get("bad_streak")?,
-        good_streak: line.get("good_streak")?,
+        bad_streak: line.count("bad_streak")?,
+        good_streak: line.count("good_streak")?,
         firing_since: line.maybe_at("firing_since")?,
         firing: line.maybe_word("firing")?,
     })

@@ -11,14 +11,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection};
+use sqlx::ConnectOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::fault::{Trouble, file_fault, shown};
 use super::head::{Head, HeadFile, Stand};
 use super::opening::{self, Opened, Witnesses};
+#[cfg(test)]
+use super::sql;
+use super::sql::{Connection, Purpose};
 use super::{
     Kept, LastAnswer, Line, Mode, Operation, Past, StoreFault, Transition, Verified, Write, evidence,
     journal, rows, verify,
@@ -41,7 +44,7 @@ pub struct Store {
     /// Device and number of the file, which must stay what they are.
     identity: (u64, u64),
     /// `None` after a failure; the next call opens another.
-    connection: Mutex<Option<SqliteConnection>>,
+    connection: Mutex<Option<Connection>>,
     /// An fsync failed; nothing that this process sees of the file can be trusted to be on the disk.
     untrusted: AtomicBool,
     /// The file is somebody else's by now.
@@ -137,18 +140,18 @@ impl Store {
     /// The epoch that the file has at this moment, if this process may still act on what it stored. Whatever keeps it
     /// from being read is a no.
     pub async fn epoch_now(&self) -> Option<i64> {
-        let read = async |connection: &mut SqliteConnection| rows::epoch(connection).await;
+        let read = async |connection: &mut Connection| rows::epoch(connection).await;
         let epoch = self.run(Operation::Load, read).await.ok()?;
         (self.is_same_file() && self.is_current()).then_some(epoch)
     }
 
     /// Everything that a start needs, as of one instant.
     pub async fn load(&self, now: Timestamp) -> Result<Kept, StoreFault> {
-        self.run(Operation::Load, async |connection: &mut SqliteConnection| {
-            let mut snapshot = connection.begin().await?;
-            let mut kept = journal::kept(&mut snapshot, now).await?;
+        self.run(Operation::Load, async |connection: &mut Connection| {
+            connection.begin(Purpose::Look).await?;
+            let mut kept = journal::kept(connection, now).await?;
             kept.past = self.past.clone();
-            snapshot.rollback().await?;
+            connection.rollback().await?;
             Ok(kept)
         })
         .await
@@ -156,10 +159,10 @@ impl Store {
 
     /// The latest `limit` canaries of all there ever were, newest first.
     pub async fn all_canaries(&self, limit: u32) -> Result<Vec<Canary>, StoreFault> {
-        self.run(Operation::Load, async |connection: &mut SqliteConnection| {
-            let mut snapshot = connection.begin().await?;
-            let found = journal::latest_canaries(&mut snapshot, limit).await?;
-            snapshot.rollback().await?;
+        self.run(Operation::Load, async |connection: &mut Connection| {
+            connection.begin(Purpose::Look).await?;
+            let found = journal::latest_canaries(connection, limit).await?;
+            connection.rollback().await?;
             Ok(found)
         })
         .await
@@ -167,7 +170,7 @@ impl Store {
 
     /// What the latest answer to this check rests on; `None` before the first.
     pub async fn last_answer(&self, key: &CheckKey) -> Result<Option<LastAnswer>, StoreFault> {
-        self.run(Operation::Load, async |connection: &mut SqliteConnection| {
+        self.run(Operation::Load, async |connection: &mut Connection| {
             journal::last_answer(connection, key).await
         })
         .await
@@ -175,7 +178,7 @@ impl Store {
 
     /// The story of one canary, oldest step first; empty when there is no such canary.
     pub async fn transitions(&self, canary: i64) -> Result<Vec<Transition>, StoreFault> {
-        self.run(Operation::Load, async |connection: &mut SqliteConnection| {
+        self.run(Operation::Load, async |connection: &mut Connection| {
             journal::transitions(connection, canary).await
         })
         .await
@@ -185,15 +188,15 @@ impl Store {
     pub async fn verify(&self) -> Result<Verified, StoreFault> {
         // Before the snapshot: beside a running writer the head file must not be ahead of what is read.
         let known = HeadFile::beside(&self.path).read();
-        self.run(Operation::Load, async |connection: &mut SqliteConnection| {
-            let mut snapshot = connection.begin().await?;
-            let mut verified = verify::whole(&mut snapshot).await?;
+        self.run(Operation::Load, async |connection: &mut Connection| {
+            connection.begin(Purpose::Look).await?;
+            let mut verified = verify::whole(connection).await?;
             if let Some(known) = known
-                && !evidence::holds(&mut snapshot, &known).await?
+                && !evidence::holds(connection, &known).await?
             {
                 verified.lost = Some(known);
             }
-            snapshot.rollback().await?;
+            connection.rollback().await?;
             Ok(verified)
         })
         .await
@@ -201,7 +204,7 @@ impl Store {
 
     /// The entries of the record after this one, oldest first, `limit` at most.
     pub async fn record(&self, after: i64, limit: u32) -> Result<Vec<Line>, StoreFault> {
-        self.run(Operation::Load, async |connection: &mut SqliteConnection| {
+        self.run(Operation::Load, async |connection: &mut Connection| {
             evidence::page(connection, after, i64::from(limit)).await
         })
         .await
@@ -209,7 +212,7 @@ impl Store {
 
     /// The number of the entry with this hash, if the record has it.
     pub async fn entry_of(&self, hash: &str) -> Result<Option<i64>, StoreFault> {
-        self.run(Operation::Load, async |connection: &mut SqliteConnection| {
+        self.run(Operation::Load, async |connection: &mut Connection| {
             evidence::seq_of(connection, hash).await
         })
         .await
@@ -235,17 +238,16 @@ impl Store {
             return Err(StoreFault::Superseded { path: shown(&self.path) });
         }
         let (head, asked_at) = self
-            .run(Operation::Write, async |connection: &mut SqliteConnection| {
+            .run(Operation::Write, async |connection: &mut Connection| {
                 failpoint!("write.asked", step(batch));
-                // IMMEDIATE: a transaction that begins as a reader cannot wait for its turn to write.
-                let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+                connection.begin(Purpose::Write).await?;
                 failpoint!("write.begun", step(batch));
-                let mut head = self.still_ours(&mut transaction).await?;
-                journal::write_all(&mut transaction, &mut head, batch).await?;
+                let mut head = self.still_ours(connection).await?;
+                journal::write_all(connection, &mut head, batch).await?;
                 self.stand().may_move_to(&head);
                 failpoint!("write.filled", step(batch));
                 let asked_at = Instant::now();
-                transaction.commit().await?;
+                connection.commit().await?;
                 failpoint!("write.committed", step(batch));
                 Ok((head, asked_at))
             })
@@ -256,7 +258,7 @@ impl Store {
 
     /// The end of the record, if the file is the one that was opened, the opening is the last one, and the record
     /// ends where this process left it.
-    async fn still_ours(&self, connection: &mut SqliteConnection) -> Result<Head, Trouble> {
+    async fn still_ours(&self, connection: &mut Connection) -> Result<Head, Trouble> {
         let same = self.is_same_file();
         let head = evidence::tail(connection).await?;
         if !same || !self.stand().expects(&head) || rows::epoch(connection).await? != self.epoch {
@@ -279,8 +281,7 @@ impl Store {
     pub async fn close(self) {
         failpoint!("store.closing");
         if let Some(connection) = self.connection.into_inner() {
-            // A failure here loses nothing: what was committed is in the log, which the next start reads.
-            let _ = connection.close().await;
+            connection.close().await;
         }
         failpoint!("store.closed");
     }
@@ -289,7 +290,7 @@ impl Store {
     /// dropped call left half done ends with its connection, and the next call opens another.
     async fn run<T, F>(&self, during: Operation, call: F) -> Result<T, StoreFault>
     where
-        F: AsyncFnOnce(&mut SqliteConnection) -> Result<T, Trouble>,
+        F: AsyncFnOnce(&mut Connection) -> Result<T, Trouble>,
     {
         let mut held = self.connection.lock().await;
         if self.untrusted.load(Ordering::Acquire) {
@@ -323,11 +324,9 @@ impl Store {
     #[cfg(test)]
     pub(super) async fn ask(&self, sql: &'static str) -> String {
         let mut held = self.connection.lock().await;
-        use sqlx::Row;
-        let row = sqlx::query(sql).fetch_one(held.as_mut().expect("open")).await.expect("an answer");
-        row.try_get::<String, _>(0)
-            .or_else(|_| row.try_get::<i64, _>(0).map(|n| n.to_string()))
-            .expect("a value")
+        let row = sql::query(sql).first(held.as_mut().expect("open")).await.expect("an answer");
+        let row = row.expect("a row");
+        row.at::<String>(0).or_else(|| row.at::<i64>(0).map(|number| number.to_string())).expect("a value")
     }
 }
 
@@ -343,7 +342,7 @@ fn step(batch: &[Write]) -> &'static str {
 /// Looks through the file and takes it over, or merely looks whether it can be read. The last of its names is the one
 /// behind all links.
 async fn begin(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     mode: Mode,
     names: &[&Path; 2],
     now: Timestamp,
@@ -362,16 +361,15 @@ async fn begin(
 
 /// Ends a connection that failed. After a failed fsync it is left as it is until the process ends: closing it would
 /// fold the log into the file, and so write on and sync again what may never have reached the disk.
-async fn retire(connection: SqliteConnection, fault: &StoreFault) {
+async fn retire(connection: Connection, fault: &StoreFault) {
     if matches!(fault, StoreFault::Untrusted { .. }) {
         Box::leak(Box::new(connection));
     } else {
-        // Waits until the file is let go, so that the next connection does not find it busy.
-        let _ = connection.close_hard().await;
+        connection.close_hard().await;
     }
 }
 
-async fn connect(path: &Path, mode: Mode) -> Result<SqliteConnection, Trouble> {
+async fn connect(path: &Path, mode: Mode) -> Result<Connection, Trouble> {
     let options = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(false)
@@ -388,5 +386,5 @@ async fn connect(path: &Path, mode: Mode) -> Result<SqliteConnection, Trouble> {
             .pragma("temp_store", "memory"),
         Mode::Read => options.read_only(true),
     };
-    Ok(options.connect().await?)
+    Ok(Connection::Sqlite(options.connect().await?))
 }

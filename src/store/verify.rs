@@ -3,15 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::Row;
-use sqlx::sqlite::SqliteConnection;
-
 use super::bodies;
 use super::evidence;
 use super::fault::Trouble;
 use super::head::Head;
 use super::replay::{FindingWords, Replay};
 use super::rows;
+use super::sql::{self, Connection, Row};
 use super::{Past, Verified};
 use crate::moment::Timestamp;
 
@@ -19,7 +17,7 @@ use crate::moment::Timestamp;
 const PAGE: i64 = 500;
 
 /// Tells the record and compares what it comes to with the rows.
-pub(super) async fn whole(connection: &mut SqliteConnection) -> Result<Verified, Trouble> {
+pub(super) async fn whole(connection: &mut Connection) -> Result<Verified, Trouble> {
     let mut replay = Replay::default();
     let mut after = i64::MIN;
     loop {
@@ -52,7 +50,7 @@ pub(super) async fn whole(connection: &mut SqliteConnection) -> Result<Verified,
     })
 }
 
-async fn canaries(connection: &mut SqliteConnection, replay: &mut Replay) -> Result<(), Trouble> {
+async fn canaries(connection: &mut Connection, replay: &mut Replay) -> Result<(), Trouble> {
     let mut after = i64::MIN;
     loop {
         let page = rows::canary_page(connection, after, PAGE).await?;
@@ -83,12 +81,17 @@ async fn canaries(connection: &mut SqliteConnection, replay: &mut Replay) -> Res
 }
 
 /// What bounds canaries: breakers, pauses, and creation calls that count.
-async fn bounds(connection: &mut SqliteConnection, replay: &mut Replay) -> Result<(), Trouble> {
-    let beyond = |table: &'static str| move |_| Trouble::Row(table);
+async fn bounds(connection: &mut Connection, replay: &mut Replay) -> Result<(), Trouble> {
+    fn number(row: &Row, column: &'static str, table: &'static str) -> Result<i64, Trouble> {
+        row.get(column).ok_or(Trouble::Row(table))
+    }
+    fn text(row: &Row, column: &'static str, table: &'static str) -> Result<String, Trouble> {
+        row.get(column).ok_or(Trouble::Row(table))
+    }
     let mut found = BTreeMap::new();
-    for row in sqlx::query("SELECT organization, at, why FROM breakers").fetch_all(&mut *connection).await? {
-        let get = |column: &str| row.try_get::<String, _>(column).map_err(beyond("breakers"));
-        found.insert(get("organization")?, (row.try_get("at").map_err(beyond("breakers"))?, get("why")?));
+    for row in sql::query("SELECT organization, at, why FROM breakers").rows(connection).await? {
+        let get = |column| text(&row, column, "breakers");
+        found.insert(get("organization")?, (number(&row, "at", "breakers")?, get("why")?));
     }
     let told: BTreeMap<String, (i64, (i64, String))> = std::mem::take(&mut replay.breakers)
         .into_iter()
@@ -97,9 +100,8 @@ async fn bounds(connection: &mut SqliteConnection, replay: &mut Replay) -> Resul
     compare(replay, "breaker", &told, &found);
 
     let mut found = BTreeMap::new();
-    for row in sqlx::query("SELECT owner, at, until, why FROM pauses").fetch_all(&mut *connection).await? {
-        let number = |column: &str| row.try_get::<i64, _>(column).map_err(beyond("pauses"));
-        let text = |column: &str| row.try_get::<String, _>(column).map_err(beyond("pauses"));
+    for row in sql::query("SELECT owner, at, until, why FROM pauses").rows(connection).await? {
+        let (number, text) = (|name| number(&row, name, "pauses"), |name| text(&row, name, "pauses"));
         found.insert(text("owner")?, (number("at")?, number("until")?, text("why")?));
     }
     let told: BTreeMap<String, (i64, (i64, i64, String))> = std::mem::take(&mut replay.pauses)
@@ -109,9 +111,9 @@ async fn bounds(connection: &mut SqliteConnection, replay: &mut Replay) -> Resul
     compare(replay, "pause", &told, &found);
 
     let mut found: BTreeMap<(String, i64), u64> = BTreeMap::new();
-    for row in sqlx::query("SELECT at, owner FROM creations").fetch_all(&mut *connection).await? {
-        let owner = row.try_get::<String, _>("owner").map_err(beyond("creations"))?;
-        *found.entry((owner, row.try_get("at").map_err(beyond("creations"))?)).or_default() += 1;
+    for row in sql::query("SELECT at, owner FROM creations").rows(connection).await? {
+        let owner = text(&row, "owner", "creations")?;
+        *found.entry((owner, number(&row, "at", "creations")?)).or_default() += 1;
     }
     let told = std::mem::take(&mut replay.creations);
     compare(replay, "creation call", &told, &found);
@@ -119,19 +121,19 @@ async fn bounds(connection: &mut SqliteConnection, replay: &mut Replay) -> Resul
 }
 
 /// Findings that last. Those that ended are history, which the record keeps by itself.
-async fn findings(connection: &mut SqliteConnection, replay: &mut Replay) -> Result<(), Trouble> {
+async fn findings(connection: &mut Connection, replay: &mut Replay) -> Result<(), Trouble> {
     let mut found: BTreeMap<FindingWords, i64> = BTreeMap::new();
-    let rows = sqlx::query(
-        "SELECT kind, organization, ifnull(token, '') token, ifnull(permission, '') permission,
-             ifnull(target, '') target, since
+    let rows = sql::query(
+        "SELECT kind, organization, coalesce(token, '') AS token, coalesce(permission, '') AS permission,
+             coalesce(target, '') AS target, since
          FROM findings WHERE resolved_at IS NULL",
     )
-    .fetch_all(connection)
+    .rows(connection)
     .await?;
     for row in rows {
-        let get = |column: &str| row.try_get::<String, _>(column).map_err(|_| Trouble::Row("findings"));
+        let get = |column| row.get::<String>(column).ok_or(Trouble::Row("findings"));
         let words = [get("kind")?, get("organization")?, get("token")?, get("permission")?, get("target")?];
-        found.insert(words, row.try_get("since").map_err(|_| Trouble::Row("findings"))?);
+        found.insert(words, row.get("since").ok_or(Trouble::Row("findings"))?);
     }
     let told = std::mem::take(&mut replay.findings);
     compare(replay, "finding", &told, &found);
