@@ -76,6 +76,39 @@ pub enum StoreFault {
     Conflict { path: String },
     #[error("the store {path} failed unexpectedly (SQLite code {code}); try again, then restart")]
     Failed { path: String, during: Operation, code: i32 },
+
+    #[error(
+        "store.url {why}; write postgres://USER:PASSWORD@HOST:PORT/DATABASE, in a file if it holds a password"
+    )]
+    BadUrl { why: &'static str },
+    #[error(
+        "the database {path} cannot be reached; see that the server runs and that store.url, the network and its \
+         firewalls lead to it"
+    )]
+    Unreachable { path: String, during: Operation },
+    #[error("the database {path} did not answer in time; see what holds the server or the network up")]
+    Late { path: String, during: Operation },
+    #[error(
+        "TLS to the database {path} failed: no encryption is offered, or its certificate is not trusted, over, or of \
+         another name; correct the server, or sslmode and sslrootcert in store.url"
+    )]
+    Insecure { path: String, during: Operation },
+    #[error(
+        "the database {path} refuses the user or the password; correct them in store.url or on the server"
+    )]
+    Refused { path: String, during: Operation },
+    #[error(
+        "the database user of {path} may not do what is needed; let it own the schema, or grant it what it lacks"
+    )]
+    Forbidden { path: String, during: Operation },
+    #[error("the server has no database {path}; create it, or correct store.url")]
+    NoDatabase { path: String },
+    #[error("the database {path} has no free connection; raise max_connections, or let others use fewer")]
+    Crowded { path: String, during: Operation },
+    #[error("the database {path} only reads, as a standby does; let store.url lead to the primary")]
+    Standby { path: String, during: Operation },
+    #[error("the database {path} failed unexpectedly (SQLSTATE {state}); see the server's log")]
+    Server { path: String, during: Operation, state: String },
 }
 
 /// `SQLITE_IOERR_FSYNC` and `SQLITE_IOERR_DIR_FSYNC`: what was not synced may be lost although it reads well.
@@ -92,6 +125,8 @@ impl StoreFault {
             | StoreFault::Locked { .. }
             | StoreFault::Newer { .. }
             | StoreFault::Older { .. }
+            | StoreFault::BadUrl { .. }
+            | StoreFault::NoDatabase { .. }
             | StoreFault::NotAStore { .. } => Operation::Open,
             StoreFault::Unreadable { .. } => Operation::Load,
             StoreFault::ReadOnly { .. } | StoreFault::Superseded { .. } | StoreFault::Conflict { .. } => {
@@ -103,7 +138,15 @@ impl StoreFault {
             | StoreFault::Busy { during, .. }
             | StoreFault::Disk { during, .. }
             | StoreFault::Untrusted { during, .. }
-            | StoreFault::Failed { during, .. } => *during,
+            | StoreFault::Failed { during, .. }
+            | StoreFault::Unreachable { during, .. }
+            | StoreFault::Late { during, .. }
+            | StoreFault::Insecure { during, .. }
+            | StoreFault::Refused { during, .. }
+            | StoreFault::Forbidden { during, .. }
+            | StoreFault::Crowded { during, .. }
+            | StoreFault::Standby { during, .. }
+            | StoreFault::Server { during, .. } => *during,
         }
         .as_str()
     }
@@ -117,8 +160,24 @@ pub(super) enum Trouble {
     Row(&'static str),
     /// An entry contradicts what is there.
     Contradiction,
-    /// The file is somebody else's by now.
+    /// The journal is somebody else's by now.
     Superseded,
+    /// A server did not answer within our patience.
+    Late,
+    /// There is no journal.
+    Missing,
+    /// It is another program's.
+    NotOurs,
+    /// It is of a later program.
+    Newer {
+        found: i64,
+        known: i64,
+    },
+    /// It is of an earlier one.
+    Older {
+        found: i64,
+        known: i64,
+    },
 }
 
 impl From<sqlx::Error> for Trouble {
@@ -133,14 +192,12 @@ pub(super) fn shown(path: &Path) -> String {
 }
 
 impl Trouble {
-    /// As a fault of this store. The error itself is looked at only for its code: its text may quote values.
+    /// As a fault of the store in this file. The error itself is looked at only for its code: its text may quote values.
     pub(super) fn told(self, path: &Path, during: Operation) -> StoreFault {
         let path = shown(path);
-        let error = match self {
-            Trouble::Row(table) => return StoreFault::Unreadable { path, table },
-            Trouble::Contradiction => return StoreFault::Conflict { path },
-            Trouble::Superseded => return StoreFault::Superseded { path },
-            Trouble::Sql(error) => error,
+        let error = match self.plain(&path, during) {
+            Ok(fault) => return fault,
+            Err(error) => error,
         };
         let code = match &error {
             sqlx::Error::Database(error) => {
@@ -161,6 +218,88 @@ impl Trouble {
             19 => StoreFault::Conflict { path },
             26 => StoreFault::NotAStore { path },
             _ => StoreFault::Failed { path, during, code },
+        }
+    }
+
+    /// As a fault of the database of this name, likewise by its code alone.
+    pub(super) fn told_of_server(self, name: &str, during: Operation) -> StoreFault {
+        let path = name.to_owned();
+        let state = match self.plain(name, during) {
+            Ok(fault) => return fault,
+            Err(sqlx::Error::Database(error)) => error.code().unwrap_or_default().into_owned(),
+            Err(sqlx::Error::Tls(_)) => return StoreFault::Insecure { path, during },
+            Err(sqlx::Error::Io(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
+                return StoreFault::Insecure { path, during }; // what rustls says of a certificate
+            }
+            // The driver reads certificates when it connects, and says so.
+            Err(sqlx::Error::Configuration(_)) => return StoreFault::Insecure { path, during },
+            Err(sqlx::Error::Io(_)) => return StoreFault::Unreachable { path, during },
+            Err(_) => "none".to_owned(),
+        };
+        // https://www.postgresql.org/docs/current/errcodes-appendix.html: a class of two, then its member.
+        match (state.get(..2).unwrap_or_default(), state.as_str()) {
+            (_, "25006") => StoreFault::Standby { path, during },
+            (_, "25P03" | "57014" | "55P03") => StoreFault::Late { path, during },
+            (_, "40001" | "40P01") => StoreFault::Busy { path, during },
+            (_, "3D000") => StoreFault::NoDatabase { path },
+            (_, "42501" | "3F000") => StoreFault::Forbidden { path, during },
+            (_, "53100") => StoreFault::Full { path, during },
+            (_, "53300") => StoreFault::Crowded { path, during },
+            (_, "57P04") => StoreFault::NoDatabase { path },
+            ("28", _) => StoreFault::Refused { path, during },
+            // 57P01 to 57P03: it is shutting down, has crashed, or starts.
+            ("08" | "57", _) => StoreFault::Unreachable { path, during },
+            ("23", _) => StoreFault::Conflict { path },
+            ("58", _) => StoreFault::Disk { path, during },
+            ("XX", "XX001" | "XX002") => StoreFault::Damaged { path, during },
+            _ => StoreFault::Server { path, during, state },
+        }
+    }
+
+    /// What is a fault of any store, or the error of its driver.
+    fn plain(self, path: &str, during: Operation) -> Result<StoreFault, sqlx::Error> {
+        let path = path.to_owned();
+        Ok(match self {
+            Trouble::Row(table) => StoreFault::Unreadable { path, table },
+            Trouble::Contradiction => StoreFault::Conflict { path },
+            Trouble::Superseded => StoreFault::Superseded { path },
+            Trouble::Late => StoreFault::Late { path, during },
+            Trouble::Missing => StoreFault::Missing { path },
+            Trouble::NotOurs => StoreFault::NotAStore { path },
+            Trouble::Newer { found, known } => StoreFault::Newer { path, found, known },
+            Trouble::Older { found, known } => StoreFault::Older { path, found, known },
+            Trouble::Sql(error) => return Err(error),
+        })
+    }
+
+    /// Whether somebody else did the same at once, so that it is worth another try.
+    pub(super) fn is_a_clash(&self) -> bool {
+        let Trouble::Sql(sqlx::Error::Database(error)) = self else { return false };
+        // Not serializable, deadlock, lock or statement timed out; and what is made twice: a row, a table, a function.
+        const CLASHES: [&str; 8] = ["40001", "40P01", "55P03", "57014", "23505", "42P07", "42723", "XX000"];
+        error.code().is_some_and(|code| CLASHES.contains(&&*code))
+    }
+
+    /// Whether the connection ended, and not what was asked.
+    pub(super) fn is_a_lost_line(&self) -> bool {
+        match self {
+            Trouble::Sql(sqlx::Error::Io(_) | sqlx::Error::Protocol(_)) => true,
+            Trouble::Sql(sqlx::Error::Database(error)) => error
+                .code()
+                .is_some_and(|code| code.starts_with("08") || code.starts_with("57P") || code == "25P03"),
+            _ => false,
+        }
+    }
+
+    /// Whether a server understood the question and does not answer it.
+    pub(super) fn is_refused(&self) -> bool {
+        // Not there, not allowed, or not now.
+        const REFUSALS: [&str; 3] = ["42", "0A", "55"];
+        match self {
+            Trouble::Sql(sqlx::Error::Database(error)) => {
+                error.code().is_some_and(|code| REFUSALS.iter().any(|class| code.starts_with(class)))
+            }
+            _ => false,
         }
     }
 }

@@ -39,17 +39,18 @@ pub(super) struct Stand {
     /// outcome of a commit is unknown, the one that it wrote.
     possible: Vec<Head>,
     certain: Head,
-    file: HeadFile,
+    /// Beside a file.
+    file: Option<HeadFile>,
     file_works: bool,
 }
 
 impl Stand {
     /// Of a writer, after the opening whose commit is known to be done.
-    pub(super) fn new(head: Head, store: &Path) -> Stand {
+    pub(super) fn new(head: Head, store: Option<&Path>) -> Stand {
         let mut stand = Stand {
             possible: Vec::new(),
             certain: Head::none(),
-            file: HeadFile::beside(store),
+            file: store.map(HeadFile::beside),
             file_works: true,
         };
         stand.moved_to(head);
@@ -74,7 +75,7 @@ impl Stand {
 
     /// It is done: the head file follows. That it cannot be written makes the witness weaker, not the journal.
     pub(super) fn moved_to(&mut self, head: Head) {
-        self.file_works = self.file.replace(&head).is_ok();
+        self.file_works = self.file.as_mut().is_none_or(|file| file.replace(&head).is_ok());
         self.possible = vec![head.clone()];
         self.certain = head;
     }

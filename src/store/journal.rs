@@ -8,7 +8,7 @@ use super::evidence::{self, Kind};
 use super::fault::Trouble;
 use super::head::Head;
 use super::replay::CREATIONS_STAY;
-use super::sql::{self, Connection};
+use super::sql::{self, Connection, Words};
 use super::{Breaker, Creation, Declared, Pause, Write};
 use super::{notices, results};
 use crate::access::CheckKey;
@@ -98,20 +98,62 @@ pub(super) async fn note(connection: &mut Connection, head: &mut Head, entry: &W
     evidence::append(connection, head, at, kind, &body).await
 }
 
+/// The key of a finding: absent parts count as empty.
+macro_rules! finding_key {
+    ($or:literal) => {
+        concat!("kind, organization, ", $or, "(token, ''), ", $or, "(permission, ''), ", $or, "(target, '')")
+    };
+}
+
+macro_rules! known_finding {
+    ($or:literal) => {
+        concat!(
+            "SELECT since, resolved_at FROM findings
+             WHERE (",
+            finding_key!($or),
+            ") = ($1, $2, ",
+            $or,
+            "($3, ''), ",
+            $or,
+            "($4, ''), ",
+            $or,
+            "($5, ''))"
+        )
+    };
+}
+
+macro_rules! upsert_finding {
+    ($or:literal) => {
+        concat!(
+            "INSERT INTO findings
+                 (kind, organization, token, permission, target, severity, since, last_seen, resolved_at, detail)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+             ON CONFLICT (",
+            finding_key!($or),
+            ") DO UPDATE SET
+                 severity = excluded.severity, since = excluded.since, last_seen = excluded.last_seen,
+                 resolved_at = excluded.resolved_at, detail = excluded.detail"
+        )
+    };
+}
+
+/// An index of expressions is used only where they are written as in the index: SQLite's stands in files of ours, and
+/// PostgreSQL knows no `ifnull`.
+const KNOWN_FINDING: Words = Words { sqlite: known_finding!("ifnull"), postgres: known_finding!("coalesce") };
+
+const UPSERT_FINDING: Words =
+    Words { sqlite: upsert_finding!("ifnull"), postgres: upsert_finding!("coalesce") };
+
 /// Whether this finding begins or ends, unlike one that is seen once more.
 async fn is_news(connection: &mut Connection, finding: &Finding) -> Result<bool, Trouble> {
-    let row = sql::query(
-        "SELECT since, resolved_at FROM findings
-         WHERE kind = $1 AND organization = $2 AND ifnull(token, '') = ifnull($3, '')
-             AND ifnull(permission, '') = ifnull($4, '') AND ifnull(target, '') = ifnull($5, '')",
-    )
-    .bind(finding.kind.as_str())
-    .bind(&finding.organization)
-    .bind(finding.token.as_ref().map(|token| token.as_str()))
-    .bind(finding.permission.map(|permission| permission.as_str()))
-    .bind(&finding.target)
-    .first(connection)
-    .await?;
+    let row = sql::query(KNOWN_FINDING)
+        .bind(finding.kind.as_str())
+        .bind(&finding.organization)
+        .bind(finding.token.as_ref().map(|token| token.as_str()))
+        .bind(finding.permission.map(|permission| permission.as_str()))
+        .bind(&finding.target)
+        .first(connection)
+        .await?;
     let Some(row) = row else { return Ok(true) };
     const BEYOND: Trouble = Trouble::Row("findings");
     let since: i64 = row.get("since").ok_or(BEYOND)?;
@@ -267,27 +309,19 @@ async fn forget_check(connection: &mut Connection, key: &CheckKey) -> Result<(),
 }
 
 async fn write_finding(connection: &mut Connection, finding: &Finding) -> Result<(), Trouble> {
-    sql::query(
-        "INSERT INTO findings
-             (kind, organization, token, permission, target, severity, since, last_seen, resolved_at, detail)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-         ON CONFLICT (kind, organization, ifnull(token, ''), ifnull(permission, ''), ifnull(target, ''))
-         DO UPDATE SET
-             severity = excluded.severity, since = excluded.since, last_seen = excluded.last_seen,
-             resolved_at = excluded.resolved_at, detail = excluded.detail",
-    )
-    .bind(finding.kind.as_str())
-    .bind(&finding.organization)
-    .bind(finding.token.as_ref().map(|token| token.as_str()))
-    .bind(finding.permission.map(|permission| permission.as_str()))
-    .bind(&finding.target)
-    .bind(finding.severity.as_str())
-    .bind(finding.since.0)
-    .bind(finding.last_seen.0)
-    .bind(finding.resolved_at.map(|at| at.0))
-    .bind(&finding.detail)
-    .execute(connection)
-    .await?;
+    sql::query(UPSERT_FINDING)
+        .bind(finding.kind.as_str())
+        .bind(&finding.organization)
+        .bind(finding.token.as_ref().map(|token| token.as_str()))
+        .bind(finding.permission.map(|permission| permission.as_str()))
+        .bind(&finding.target)
+        .bind(finding.severity.as_str())
+        .bind(finding.since.0)
+        .bind(finding.last_seen.0)
+        .bind(finding.resolved_at.map(|at| at.0))
+        .bind(&finding.detail)
+        .execute(connection)
+        .await?;
     failpoint!("row.finding");
     Ok(())
 }

@@ -20,8 +20,12 @@ mod fault;
 pub(crate) mod foreign;
 mod head;
 mod journal;
+mod keeper;
+mod lease;
 mod notices;
 mod opening;
+mod plain;
+mod postgres;
 mod replay;
 mod results;
 mod rows;
@@ -46,7 +50,9 @@ use crate::report::Finding;
 pub use evidence::{Kind, Line};
 pub use fault::{Operation, StoreFault};
 pub use head::Head;
-pub use sqlite::Store;
+pub use keeper::Store;
+pub use lease::{Lease, MARGIN, RENEW_EVERY, TTL, WRITER};
+pub use postgres::Server;
 
 /// For how long a finding that ended is still told of. Its row stays.
 pub const FINDINGS_STAY: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -58,6 +64,15 @@ pub enum Mode {
     Write,
     /// Beside a running writer; changes nothing.
     Read,
+}
+
+/// On how many machines at least a write lies when it is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// On the one of the store: if it is lost, or another takes its place, the last writes may be gone.
+    Local,
+    /// On a standby as well.
+    Remote,
 }
 
 /// Everything that a start needs to go on where the last process stopped.

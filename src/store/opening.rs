@@ -1,4 +1,5 @@
-//! Opening the journal: the lock, the health of the file, its version, and what it is to the journals before it.
+//! Opening the journal: the lock, the health of the file, its version, and what it is to the journals before it; and
+//! the same judgement where the journal is on a server and another process becomes its writer.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
@@ -8,6 +9,7 @@ use super::bodies;
 use super::evidence::{self, Kind};
 use super::fault::{Trouble, file_fault, shown};
 use super::head::{Head, HeadFile};
+use super::lease::{self, Lease};
 use super::sql::{self, Connection, Purpose};
 use super::{Flaw, Operation, Past, StoreFault, journal, rows, verify};
 use crate::moment::Timestamp;
@@ -29,12 +31,14 @@ const RECORDED: i64 = 3;
 /// Marks a file as ours, so that the database of another program is never touched.
 const APPLICATION_ID: i64 = 1_396_922_192;
 
-/// What lies beside the store and outlives it.
+/// What lies outside the store and outlives it.
 pub(super) struct Witnesses {
-    /// What the head file says.
+    /// What the head file says, or what this process saw of a shared journal.
     pub head: Option<Head>,
     /// The key of canary names is there, which is made after the first opening.
     pub key: bool,
+    /// This is another server than the one that was seen.
+    pub elsewhere: bool,
 }
 
 impl Witnesses {
@@ -44,6 +48,7 @@ impl Witnesses {
         Witnesses {
             head: names.iter().find_map(|name| HeadFile::beside(name).read()),
             key: keys.into_iter().any(|(name, key)| key != **name && key.exists()),
+            elsewhere: false,
         }
     }
 }
@@ -174,11 +179,32 @@ pub(super) async fn take_over(
     }
     failpoint!("migrate.scripted");
     let judged = judge(connection, found, witnesses).await.map_err(told)?;
-    let opened = record(connection, judged, now).await.map_err(told)?;
+    let opened = record(connection, judged, 0, now).await.map_err(told)?;
     failpoint!("migrate.recorded");
     connection.commit().await.map_err(told)?;
     failpoint!("migrate.done");
     Ok(opened)
+}
+
+/// Makes the holder of this lease the writer of a shared journal, as an opening makes one of a file's. The caller
+/// commits; until then nobody can take the lease over.
+pub(super) async fn succeed(
+    connection: &mut Connection,
+    lease: &Lease,
+    witnesses: &Witnesses,
+    now: Timestamp,
+) -> Result<(Lease, Opened), Trouble> {
+    lease::hold(connection, lease).await?;
+    let untouched = rows::epoch(connection).await? == 0
+        && evidence::tail(connection).await?.seq == 0
+        && rows::canary_page(connection, i64::MIN, 1).await?.is_empty();
+    let judged = judge(connection, if untouched { 0 } else { RECORDED }, witnesses).await?;
+    let opened = record(connection, judged, lease.epoch, now).await?;
+    let numbered = Lease { epoch: opened.epoch, ..lease.clone() };
+    if numbered.epoch != lease.epoch {
+        lease::renumber(connection, lease, numbered.epoch).await?;
+    }
+    Ok((numbered, opened))
 }
 
 /// What this journal is to the ones before it, by its record and by what lies beside it.
@@ -213,18 +239,23 @@ async fn judge(connection: &mut Connection, found: i64, witnesses: &Witnesses) -
     };
     if let Some(known) = &witnesses.head
         && !matches!(judged.past, Past::Broken { .. })
-        && !evidence::holds(connection, known).await?
+        && (witnesses.elsewhere || !evidence::holds(connection, known).await?)
     {
         judged.past = Past::Regressed { known: known.seq, found: last };
     }
     Ok(judged)
 }
 
-/// Counts and records this opening; of a journal that had no record before, what is in it.
-async fn record(connection: &mut Connection, judged: Judged, now: Timestamp) -> Result<Opened, Trouble> {
+/// Counts and records this opening, with this number at least; of a journal that had no record before, what is in it.
+async fn record(
+    connection: &mut Connection,
+    judged: Judged,
+    at_least: i64,
+    now: Timestamp,
+) -> Result<Opened, Trouble> {
     let Judged { past, flaws, epoch } = judged;
     let mut head = evidence::tail(connection).await?;
-    let epoch = rows::epoch(connection).await?.max(epoch).saturating_add(1);
+    let epoch = rows::epoch(connection).await?.max(epoch).saturating_add(1).max(at_least);
     let count = "INSERT INTO fence (one, epoch) VALUES (1, $1) ON CONFLICT (one) DO UPDATE SET epoch = excluded.epoch";
     sql::query(count).bind(epoch).execute(connection).await?;
     let first = head.seq == 0;

@@ -1,53 +1,75 @@
 //! Results: the latest state of each check and what its answer rests on. There are thousands of them in a round, so that
 //! many go in one statement.
 //!
-//! A statement for many says the same as that for one, many times; SQLite goes through its rows in their order, so that
-//! of two versions of a check the later one stays. Serves `journal`.
+//! A statement for many says the same as that for one, many times. SQLite goes through its rows in their order, so that
+//! of two versions of a check the later one stays; PostgreSQL takes only one version, so that it is given the later one.
+//! Serves `journal`.
 
+use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use super::fault::Trouble;
-use super::sql::{self, Connection};
+use super::sql::{self, Connection, Words};
 use super::{LastAnswer, Write};
+use crate::access::CheckKey;
 use crate::alert::CheckState;
 
 /// Rows in one statement; what is left over goes row by row, so that there are two statements in all.
 const TOGETHER: usize = 32;
 
-/// A row of checks, as `INSERT … VALUES` has it, and an upsert of so many.
-static CHECKS: LazyLock<[String; 2]> = LazyLock::new(|| {
-    [1, TOGETHER].map(|rows| {
-        format!(
-            "INSERT INTO checks
-                 (organization, token, permission, target, access, reason, observed_at, allowed, conclusive_at,
-                  bad_streak, good_streak, firing_since, firing)
-             VALUES {}
-             ON CONFLICT (organization, token, permission, target) DO UPDATE SET
-                 access = excluded.access, reason = excluded.reason, observed_at = excluded.observed_at,
-                 allowed = excluded.allowed, conclusive_at = excluded.conclusive_at,
-                 bad_streak = excluded.bad_streak, good_streak = excluded.good_streak,
-                 firing_since = excluded.firing_since, firing = excluded.firing",
-            places(rows, 13)
-        )
-    })
+/// A statement, for each kind of database.
+struct Statement {
+    sqlite: String,
+    postgres: String,
+}
+
+impl Statement {
+    /// `before VALUES (…), (…) after`, for so many rows of so many values.
+    fn of(rows: usize, values: usize, before: &str, after: &str) -> Statement {
+        let statement = |place: fn(usize) -> String| {
+            let row =
+                |row| (1..=values).map(|value| place(row * values + value)).collect::<Vec<_>>().join(", ");
+            let rows: Vec<String> = (0..rows).map(|number| format!("({})", row(number))).collect();
+            format!("{before} VALUES {} {after}", rows.join(", "))
+        };
+        // Where values have names SQLite looks each of them up among all.
+        Statement {
+            sqlite: statement(|_| "?".to_owned()),
+            postgres: statement(|number| format!("${number}")),
+        }
+    }
+
+    fn words(&'static self) -> Words {
+        Words { sqlite: &self.sqlite, postgres: &self.postgres }
+    }
+}
+
+/// A row of checks and so many, upserted.
+static CHECKS: LazyLock<[Statement; 2]> = LazyLock::new(|| {
+    let before = "INSERT INTO checks
+             (organization, token, permission, target, access, reason, observed_at, allowed, conclusive_at,
+              bad_streak, good_streak, firing_since, firing)";
+    let after = "ON CONFLICT (organization, token, permission, target) DO UPDATE SET
+             access = excluded.access, reason = excluded.reason, observed_at = excluded.observed_at,
+             allowed = excluded.allowed, conclusive_at = excluded.conclusive_at,
+             bad_streak = excluded.bad_streak, good_streak = excluded.good_streak,
+             firing_since = excluded.firing_since, firing = excluded.firing";
+    [1, TOGETHER].map(|rows| Statement::of(rows, 13, before, after))
 });
 
-static ANSWERS: LazyLock<[String; 2]> = LazyLock::new(|| {
-    [1, TOGETHER].map(|rows| {
-        format!(
-            "INSERT INTO answers (organization, token, permission, target, at, body)
-             VALUES {}
-             ON CONFLICT (organization, token, permission, target) DO UPDATE SET
-                 at = excluded.at, body = excluded.body",
-            places(rows, 6)
-        )
-    })
+static ANSWERS: LazyLock<[Statement; 2]> = LazyLock::new(|| {
+    let before = "INSERT INTO answers (organization, token, permission, target, at, body)";
+    let after = "ON CONFLICT (organization, token, permission, target) DO UPDATE SET
+             at = excluded.at, body = excluded.body";
+    [1, TOGETHER].map(|rows| Statement::of(rows, 6, before, after))
 });
 
-/// `(?, ?), (?, ?)`: so many rows of so many values.
-fn places(rows: usize, values: usize) -> String {
-    let row = format!("({})", vec!["?"; values].join(", "));
-    vec![row.as_str(); rows].join(", ")
+/// Of several rows with one key, the last.
+fn latest<'r, T>(rows: &[&'r T], key: impl Fn(&'r T) -> &'r CheckKey) -> Vec<&'r T> {
+    let mut seen = HashSet::new();
+    let mut latest: Vec<&T> = rows.iter().rev().filter(|row| seen.insert(key(row))).copied().collect();
+    latest.reverse();
+    latest
 }
 
 /// Checks and answers, and nothing else.
@@ -67,7 +89,8 @@ pub(super) async fn write(connection: &mut Connection, entries: &[Write]) -> Res
 
 /// The states of checks, in their order.
 pub(super) async fn checks(connection: &mut Connection, states: &[&CheckState]) -> Result<(), Trouble> {
-    for (statement, states) in statements(&CHECKS, states) {
+    let once = connection.wants_each_once().then(|| latest(states, |state| &state.key));
+    for (statement, states) in statements(&CHECKS, once.as_deref().unwrap_or(states)) {
         let mut query = sql::query(statement);
         for state in states {
             query = query
@@ -93,7 +116,8 @@ pub(super) async fn checks(connection: &mut Connection, states: &[&CheckState]) 
 
 /// What answers rest on, in their order.
 pub(super) async fn answers(connection: &mut Connection, found: &[&LastAnswer]) -> Result<(), Trouble> {
-    for (statement, found) in statements(&ANSWERS, found) {
+    let once = connection.wants_each_once().then(|| latest(found, |answer| &answer.key));
+    for (statement, found) in statements(&ANSWERS, once.as_deref().unwrap_or(found)) {
         let mut query = sql::query(statement);
         for answer in found {
             query = query
@@ -112,10 +136,10 @@ pub(super) async fn answers(connection: &mut Connection, found: &[&LastAnswer]) 
 
 /// The rows as the statements for one and for many take them.
 fn statements<'r, T>(
-    [one, many]: &'static [String; 2],
+    [one, many]: &'static [Statement; 2],
     rows: &'r [T],
-) -> impl Iterator<Item = (&'static str, &'r [T])> {
+) -> impl Iterator<Item = (Words, &'r [T])> {
     let (whole, rest) = rows.split_at(rows.len() - rows.len() % TOGETHER);
-    let whole = whole.chunks(TOGETHER).map(|rows| (many.as_str(), rows));
-    whole.chain(rest.chunks(1).map(|row| (one.as_str(), row)))
+    let whole = whole.chunks(TOGETHER).map(|rows| (many.words(), rows));
+    whole.chain(rest.chunks(1).map(|row| (one.words(), row)))
 }

@@ -3,14 +3,46 @@
 //! What is said is static text with `$n` for values, in words that every database of ours understands; values go in and
 //! come out as text, whole numbers, yes or no, or nothing. Serves everything in the store that reads and writes rows.
 
+use std::borrow::Cow;
+use std::time::Duration;
+
+use sqlx::postgres::{PgArguments, PgConnection, PgRow, Postgres};
 use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnection, SqliteRow};
 use sqlx::{Connection as _, Row as _};
 
 use super::fault::Trouble;
 
+/// How long a server may take for one statement before it ends it by itself, and how long it may wait for a lock or, in
+/// a transaction, for us. Said anew in every transaction, because a pooler gives another session each time.
+macro_rules! settings {
+    () => {
+        "; SET LOCAL statement_timeout = 5000; SET LOCAL lock_timeout = 2000; \
+         SET LOCAL idle_in_transaction_session_timeout = 5000"
+    };
+}
+
+/// As of one instant, and nothing is changed.
+const LOOK: &str = concat!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", settings!());
+
+/// What is acknowledged is on the disk, and on those of the standbys that the server waits for.
+const WRITE: &str =
+    concat!("BEGIN ISOLATION LEVEL READ COMMITTED", settings!(), "; SET LOCAL synchronous_commit = on");
+
+/// How long we wait for a server's answer: longer than it waits itself, so that its word comes first where it has one.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// The answer of a server, within our patience.
+pub(super) async fn in_time<T>(answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Trouble> {
+    match tokio::time::timeout(PATIENCE, answer).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(Trouble::Late),
+    }
+}
+
 /// An open connection.
 pub(super) enum Connection {
     Sqlite(SqliteConnection),
+    Postgres(PgConnection),
 }
 
 /// What a transaction is for.
@@ -28,6 +60,8 @@ impl Connection {
             (Connection::Sqlite(_), Purpose::Look) => self.say("BEGIN").await,
             // A transaction that begins as a reader cannot wait for its turn to write.
             (Connection::Sqlite(_), Purpose::Write) => self.say("BEGIN IMMEDIATE").await,
+            (Connection::Postgres(_), Purpose::Look) => self.script(LOOK).await,
+            (Connection::Postgres(_), Purpose::Write) => self.script(WRITE).await,
         }
     }
 
@@ -46,9 +80,19 @@ impl Connection {
     /// Runs a script: statements without values.
     pub(super) async fn script(&mut self, text: &'static str) -> Result<(), Trouble> {
         match self {
-            Connection::Sqlite(connection) => sqlx::raw_sql(text).execute(connection).await?,
-        };
+            Connection::Sqlite(connection) => {
+                sqlx::raw_sql(text).execute(connection).await?;
+            }
+            Connection::Postgres(connection) => {
+                in_time(sqlx::raw_sql(text).execute(connection)).await?;
+            }
+        }
         Ok(())
+    }
+
+    /// Whether one statement may not have two versions of one row.
+    pub(super) fn wants_each_once(&self) -> bool {
+        matches!(self, Connection::Postgres(_))
     }
 
     /// Ends it in peace.
@@ -56,6 +100,7 @@ impl Connection {
         // A failure here loses nothing: what was committed is in the journal, which the next start reads.
         match self {
             Connection::Sqlite(connection) => drop(connection.close().await),
+            Connection::Postgres(connection) => drop(in_time(connection.close()).await),
         }
     }
 
@@ -63,6 +108,8 @@ impl Connection {
     pub(super) async fn close_hard(self) {
         match self {
             Connection::Sqlite(connection) => drop(connection.close_hard().await),
+            // A server that does not answer is not waited for.
+            Connection::Postgres(connection) => drop(connection),
         }
     }
 }
@@ -129,15 +176,28 @@ impl From<Option<bool>> for Value<'_> {
     }
 }
 
+/// What is said where databases have no common words.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Words {
+    pub sqlite: &'static str,
+    pub postgres: &'static str,
+}
+
+impl From<&'static str> for Words {
+    fn from(text: &'static str) -> Words {
+        Words { sqlite: text, postgres: text }
+    }
+}
+
 /// A statement with its values.
 pub(super) struct Query<'q> {
-    text: &'static str,
+    words: Words,
     values: Vec<Value<'q>>,
 }
 
 /// A statement, to which values are bound in the order of their numbers.
-pub(super) fn query<'q>(text: &'static str) -> Query<'q> {
-    Query { text, values: Vec::new() }
+pub(super) fn query<'q>(words: impl Into<Words>) -> Query<'q> {
+    Query { words: words.into(), values: Vec::new() }
 }
 
 impl<'q> Query<'q> {
@@ -146,8 +206,21 @@ impl<'q> Query<'q> {
         self
     }
 
+    /// Without a name on the server: the next statement may reach another session.
+    fn of_postgres(self) -> sqlx::query::Query<'q, Postgres, PgArguments> {
+        let mut query = sqlx::query(self.words.postgres).persistent(false);
+        for value in self.values {
+            query = match value {
+                Value::Text(text) => query.bind(text.map(storable)),
+                Value::Number(number) => query.bind(number),
+                Value::Truth(truth) => query.bind(truth),
+            };
+        }
+        query
+    }
+
     fn of_sqlite(self) -> sqlx::query::Query<'q, Sqlite, SqliteArguments> {
-        let mut query = sqlx::query(self.text);
+        let mut query = sqlx::query(self.words.sqlite);
         for value in self.values {
             query = match value {
                 Value::Text(text) => query.bind(text),
@@ -162,6 +235,9 @@ impl<'q> Query<'q> {
     pub(super) async fn execute(self, connection: &mut Connection) -> Result<u64, Trouble> {
         Ok(match connection {
             Connection::Sqlite(connection) => self.of_sqlite().execute(connection).await?.rows_affected(),
+            Connection::Postgres(connection) => {
+                in_time(self.of_postgres().execute(connection)).await?.rows_affected()
+            }
         })
     }
 
@@ -171,6 +247,10 @@ impl<'q> Query<'q> {
             Connection::Sqlite(connection) => {
                 self.of_sqlite().fetch_all(connection).await?.into_iter().map(Row::Sqlite).collect()
             }
+            Connection::Postgres(connection) => {
+                let rows = in_time(self.of_postgres().fetch_all(connection)).await?;
+                rows.into_iter().map(Row::Postgres).collect()
+            }
         })
     }
 
@@ -179,6 +259,9 @@ impl<'q> Query<'q> {
         Ok(match connection {
             Connection::Sqlite(connection) => {
                 self.of_sqlite().fetch_optional(connection).await?.map(Row::Sqlite)
+            }
+            Connection::Postgres(connection) => {
+                in_time(self.of_postgres().fetch_optional(connection)).await?.map(Row::Postgres)
             }
         })
     }
@@ -197,18 +280,34 @@ impl<'q> Query<'q> {
 /// A row of an answer.
 pub(super) enum Row {
     Sqlite(SqliteRow),
+    Postgres(PgRow),
 }
 
-/// What a column may hold.
-pub(super) trait Cell<'r>: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite> {}
+/// What a column may hold: text, a whole number, yes or no, or perhaps nothing.
+pub(super) trait Cell<'r>:
+    sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite> + sqlx::Decode<'r, Postgres> + sqlx::Type<Postgres>
+{
+}
 
-impl<'r, T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite>> Cell<'r> for T {}
+impl<'r, T> Cell<'r> for T where
+    T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite> + sqlx::Decode<'r, Postgres> + sqlx::Type<Postgres>
+{
+}
+
+/// Text as PostgreSQL keeps it: it has no character NUL.
+fn storable(text: &str) -> Cow<'_, str> {
+    match text.contains('\0') {
+        true => Cow::Owned(text.replace('\0', "\u{fffd}")),
+        false => Cow::Borrowed(text),
+    }
+}
 
 impl Row {
     /// The column of this name; `None` where it is not there or not of this kind.
     pub(super) fn get<'r, T: Cell<'r>>(&'r self, column: &'static str) -> Option<T> {
         match self {
             Row::Sqlite(row) => row.try_get(column).ok(),
+            Row::Postgres(row) => row.try_get(column).ok(),
         }
     }
 
@@ -216,6 +315,7 @@ impl Row {
     pub(super) fn at<'r, T: Cell<'r>>(&'r self, place: usize) -> Option<T> {
         match self {
             Row::Sqlite(row) => row.try_get(place).ok(),
+            Row::Postgres(row) => row.try_get(place).ok(),
         }
     }
 
@@ -225,6 +325,7 @@ impl Row {
             Row::Sqlite(row) => {
                 row.try_get::<&[u8], _>(column).ok().map(|bytes| String::from_utf8_lossy(bytes).into_owned())
             }
+            Row::Postgres(row) => row.try_get(column).ok(),
         }
     }
 }

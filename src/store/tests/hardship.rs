@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use sqlx::{ConnectOptions, Executor};
+use sqlx::Executor;
 
 use super::*;
 
@@ -16,7 +16,7 @@ async fn one_writer_and_readers_beside_it() {
     let store = place.store().await;
     let fault = Store::open(&place.file(), Mode::Write, NOW).await.expect_err("locked");
     assert!(matches!(fault, StoreFault::Locked { .. }), "{fault}");
-    let link = place.0.join("link.db");
+    let link = place.dir().join("link.db");
     std::os::unix::fs::symlink(place.file(), &link).expect("a link");
     let fault = Store::open(&link, Mode::Write, NOW).await.expect_err("locked by its other name");
     assert!(matches!(fault, StoreFault::Locked { .. }), "{fault}");
@@ -37,7 +37,7 @@ async fn one_writer_and_readers_beside_it() {
     alone.close().await;
     place.store().await.close().await;
     for name in ["state.db", "state.db.lock"] {
-        let mode = std::fs::metadata(place.0.join(name)).expect("is there").permissions().mode();
+        let mode = std::fs::metadata(place.dir().join(name)).expect("is there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
 }
@@ -52,10 +52,10 @@ async fn a_file_that_is_not_our_store_is_refused_and_left_as_it_is() {
         fault
     }
     let place = Place::new();
-    let nowhere = place.0.join("absent/state.db");
+    let nowhere = place.dir().join("absent/state.db");
     assert!(matches!(refused(&nowhere).await, StoreFault::NoDirectory { .. }));
-    assert!(!place.0.join("absent").exists());
-    assert!(matches!(refused(&place.0).await, StoreFault::NotAFile { .. }));
+    assert!(!place.dir().join("absent").exists());
+    assert!(matches!(refused(place.dir()).await, StoreFault::NotAFile { .. }));
 
     std::fs::write(place.file(), "hello, this is no database but a text of some length\n".repeat(100))
         .expect("w");
@@ -126,9 +126,9 @@ async fn a_full_disk_is_a_fault_and_later_writes_work_again() {
     store.close().await;
 }
 
-#[tokio::test]
-async fn a_dropped_write_leaves_the_store_usable() {
-    let place = Place::new();
+everywhere! { a_dropped_write_leaves_the_store_usable }
+
+async fn a_dropped_write_leaves_the_store_usable(place: Place) {
     let store = place.store().await;
     for id in 1..40_i64 {
         let batch: Vec<Write> = (0..50).map(|n| step(&canary(id * 100 + n), "planned")).collect();
@@ -182,5 +182,12 @@ fn its_futures_can_be_spawned() {
         sendable(&store.load(NOW));
         sendable(&store.write(&[]));
         sendable(&store.all_canaries(1));
+    };
+    let _ = async |store: &Store, lease: &Lease, server: Server| {
+        sendable(&store.take(WRITER, ""));
+        sendable(&store.renew(lease));
+        sendable(&store.lead(lease, NOW));
+        sendable(&store.epoch_now());
+        sendable(&Store::connect(server, Mode::Write));
     };
 }

@@ -1,55 +1,27 @@
 //! How a journal must behave, whatever it is kept in: what is written comes back.
+//!
+//! Each of these tests is run with a file, with a database on a server, and with one behind a pooler; what is about files
+//! alone is in `hardship`, `past` and `record`, what is about servers alone in `server`, `shared` and `leases`.
 
 mod hardship;
 mod histories;
+mod leases;
 mod notices;
 mod past;
+mod place;
 mod record;
+mod server;
+mod shared;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
 
-use sqlx::{ConnectOptions, Connection, Executor};
+use sqlx::ConnectOptions;
 
 use super::*;
 use crate::access::{Access, DenyReason, Permission, RepoType, Severity, Verdict};
 use crate::intent::{DeleteAttempt, DeleteOutcome, Deleter};
 use crate::report::FindingKind;
-
-/// A directory of its own for each test, gone afterwards.
-struct Place(PathBuf);
-
-impl Place {
-    fn new() -> Place {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("scopewatch-store-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("a directory");
-        Place(path)
-    }
-
-    fn file(&self) -> PathBuf {
-        self.0.join("state.db")
-    }
-
-    async fn store(&self) -> Store {
-        Store::open(&self.file(), Mode::Write, NOW).await.expect("opens")
-    }
-
-    /// The file as another program would change it.
-    async fn meddle(&self, sql: &'static str) {
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.file()).create_if_missing(true);
-        let mut connection = options.connect().await.expect("connects");
-        connection.execute(sqlx::raw_sql(sql)).await.expect("is changed");
-        connection.close().await.expect("closes");
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
+use place::{Place, everywhere};
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
@@ -119,9 +91,17 @@ fn creation(owner: &str, at: Timestamp) -> Write {
     Write::Creation(Creation { owner: owner.into(), at })
 }
 
-#[tokio::test]
-async fn everything_comes_back_as_it_was_written_also_after_a_restart() {
-    let place = Place::new();
+everywhere! {
+    everything_comes_back_as_it_was_written_also_after_a_restart,
+    findings_that_ended_long_ago_are_not_told_any_more,
+    results_that_follow_one_another_are_written_as_if_one_by_one,
+    what_an_answer_rests_on_is_kept_until_its_check_is_forgotten,
+    later_entries_take_the_place_of_earlier_ones_and_old_creations_are_pruned,
+    a_canary_goes_through_all_its_states_and_each_step_is_kept,
+    names_and_numbers_are_unique_and_a_batch_is_all_or_nothing,
+}
+
+async fn everything_comes_back_as_it_was_written_also_after_a_restart(place: Place) {
     let store = place.store().await;
     let empty = store.load(NOW).await.expect("loads");
     assert!(empty.past == Past::First && empty.canaries.is_empty() && empty.last_canary_id == 0);
@@ -183,9 +163,7 @@ async fn everything_comes_back_as_it_was_written_also_after_a_restart() {
     store.close().await;
 }
 
-#[tokio::test]
-async fn findings_that_ended_long_ago_are_not_told_any_more() {
-    let place = Place::new();
+async fn findings_that_ended_long_ago_are_not_told_any_more(place: Place) {
     let store = place.store().await;
     let day = 24 * 3600;
     let ended = |kind, days: i64| Finding { resolved_at: Some(at(-days * day)), ..finding(kind, Some("ci")) };
@@ -199,9 +177,7 @@ async fn findings_that_ended_long_ago_are_not_told_any_more() {
 }
 
 /// More than one statement holds, and not a whole number of them; what comes later stays.
-#[tokio::test]
-async fn results_that_follow_one_another_are_written_as_if_one_by_one() {
-    let place = Place::new();
+async fn results_that_follow_one_another_are_written_as_if_one_by_one(place: Place) {
     let store = place.store().await;
     let mut batch = Vec::new();
     for n in 0..100 {
@@ -229,9 +205,7 @@ async fn results_that_follow_one_another_are_written_as_if_one_by_one() {
     store.close().await;
 }
 
-#[tokio::test]
-async fn what_an_answer_rests_on_is_kept_until_its_check_is_forgotten() {
-    let place = Place::new();
+async fn what_an_answer_rests_on_is_kept_until_its_check_is_forgotten(place: Place) {
     let store = place.store().await;
     let answer = |target: &str, body: &str| LastAnswer { key: key(target), at: at(5), body: body.to_owned() };
     let (first, second) = (answer("a", "{}"), answer("a", r#"{"evidence":[]}"#));
@@ -258,7 +232,7 @@ async fn a_journal_of_version_1_is_taken_over_with_all_it_holds() {
         .await;
     place.meddle("ALTER TABLE canaries DROP COLUMN epoch; ALTER TABLE pauses DROP COLUMN at").await;
     place.meddle("PRAGMA user_version = 1").await;
-    std::fs::remove_file(place.0.join("state.db.head")).expect("rm");
+    std::fs::remove_file(place.dir().join("state.db.head")).expect("rm");
     let store = place.store().await;
     let kept = store.load(NOW).await.expect("loads");
     assert_eq!(
@@ -270,9 +244,7 @@ async fn a_journal_of_version_1_is_taken_over_with_all_it_holds() {
     store.close().await;
 }
 
-#[tokio::test]
-async fn later_entries_take_the_place_of_earlier_ones_and_old_creations_are_pruned() {
-    let place = Place::new();
+async fn later_entries_take_the_place_of_earlier_ones_and_old_creations_are_pruned(place: Place) {
     let store = place.store().await;
     let latent = finding(FindingKind::LatentGrant, Some("ci"));
     store
@@ -302,9 +274,7 @@ async fn later_entries_take_the_place_of_earlier_ones_and_old_creations_are_prun
     store.close().await;
 }
 
-#[tokio::test]
-async fn a_canary_goes_through_all_its_states_and_each_step_is_kept() {
-    let place = Place::new();
+async fn a_canary_goes_through_all_its_states_and_each_step_is_kept(place: Place) {
     let store = place.store().await;
     let mut one = canary(1);
     let mut told = Vec::new();
@@ -354,9 +324,7 @@ async fn a_canary_goes_through_all_its_states_and_each_step_is_kept() {
     store.close().await;
 }
 
-#[tokio::test]
-async fn names_and_numbers_are_unique_and_a_batch_is_all_or_nothing() {
-    let place = Place::new();
+async fn names_and_numbers_are_unique_and_a_batch_is_all_or_nothing(place: Place) {
     let store = place.store().await;
     store.write(&[step(&canary(1), "planned")]).await.expect("writes");
     let same_name = Canary { id: 2, kind: RepoType::Model, ..canary(1) };
@@ -375,10 +343,8 @@ async fn names_and_numbers_are_unique_and_a_batch_is_all_or_nothing() {
     }
     // The memory of a canary cannot be taken away, even by a mistake of ours.
     store.close().await;
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(place.file());
-    let mut connection = options.connect().await.expect("connects");
     for sql in ["DELETE FROM canaries", "DELETE FROM transitions", "UPDATE transitions SET event = 'x'"] {
-        assert!(connection.execute(sqlx::raw_sql(sql)).await.is_err(), "{sql}");
+        assert!(!place.try_to(sql).await, "{sql}");
     }
-    connection.close().await.expect("closes");
+    assert!(place.try_to("DELETE FROM creations").await, "it is the journal");
 }

@@ -41,9 +41,11 @@ fn owed(number: i64, sink: &str, alert: &Alert, tidings: Tidings) -> Owed {
     Owed { number, sink: sink.to_owned(), message: alert.message(tidings, at(number)) }
 }
 
-#[tokio::test]
-async fn what_was_told_and_what_is_owed_comes_back_until_it_is_forgotten_or_paid() {
-    let place = Place::new();
+everywhere! {
+    what_was_told_and_what_is_owed_comes_back_until_it_is_forgotten_or_paid,
+}
+
+async fn what_was_told_and_what_is_owed_comes_back_until_it_is_forgotten_or_paid(place: Place) {
     let store = place.store().await;
     let (grant, blind) = (alert(Some("ci")), alert(None));
     let messages = [

@@ -6,7 +6,7 @@ use super::*;
 
 impl Place {
     fn head(&self) -> PathBuf {
-        self.0.join("state.db.head")
+        self.dir().join("state.db.head")
     }
 
     /// Opens it, looks what it is to the ones before it, and closes it.
@@ -26,7 +26,7 @@ impl Place {
 
     pub(super) fn remove(&self) {
         for end in ["state.db", "state.db-wal", "state.db-shm"] {
-            let _ = std::fs::remove_file(self.0.join(end));
+            let _ = std::fs::remove_file(self.dir().join(end));
         }
     }
 }
@@ -72,7 +72,7 @@ async fn who_was_replaced_although_a_lock_was_there_writes_nothing_more() {
     first.write(&[step(&canary(1), "planned")]).await.expect("writes");
     assert_eq!(first.epoch_now().await, Some(1));
     // As on a file system whose locks mean nothing.
-    std::fs::remove_file(place.0.join("state.db.lock")).expect("rm");
+    std::fs::remove_file(place.dir().join("state.db.lock")).expect("rm");
     let second = place.store().await;
     assert_eq!((first.epoch_now().await, first.is_current()), (Some(2), true), "before it writes again");
     assert!(first.is_current(), "it cannot know yet");
@@ -93,7 +93,7 @@ async fn a_file_that_is_replaced_or_rewound_below_a_writer_ends_its_writing() {
     for meddled in [None, Some("gone"), Some(rewound), Some(counted), Some(uncounted)] {
         let place = Place::new();
         let store = place.store().await;
-        let copy = place.0.join("copy.db");
+        let copy = place.dir().join("copy.db");
         std::fs::copy(place.file(), &copy).expect("cp");
         match meddled {
             None => std::fs::rename(&copy, place.file()).expect("mv"),
@@ -121,7 +121,8 @@ async fn a_journal_that_is_as_it_was_left_continues() {
     assert_eq!(place.past().await, Past::Continued);
     let mode = std::fs::metadata(place.head()).expect("made again").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    let left: Vec<_> = std::fs::read_dir(&place.0).expect("ls").map(|e| e.expect("e").file_name()).collect();
+    let left: Vec<_> =
+        std::fs::read_dir(place.dir()).expect("ls").map(|e| e.expect("e").file_name()).collect();
     assert!(!left.iter().any(|name| name.to_string_lossy().ends_with(".new")), "{left:?}");
 }
 
@@ -137,13 +138,13 @@ async fn an_emptied_journal_is_noticed_by_what_lies_beside_it() {
 
     place.remove();
     std::fs::remove_file(place.head()).expect("rm");
-    std::fs::write(place.0.join("state.key"), [7; 32]).expect("w");
+    std::fs::write(place.dir().join("state.key"), [7; 32]).expect("w");
     assert_eq!(place.past().await, Past::Emptied, "the key of canary names knows");
     let link = Place::new();
     std::os::unix::fs::symlink(place.file(), link.file()).expect("ln");
     place.remove();
     std::fs::remove_file(place.head()).expect("rm");
-    std::fs::rename(place.0.join("state.key"), link.0.join("state.key")).expect("mv");
+    std::fs::rename(place.dir().join("state.key"), link.dir().join("state.key")).expect("mv");
     std::fs::write(place.file(), "").expect("w");
     assert_eq!(link.past().await, Past::Emptied, "a key beside the link by which the store is named");
     std::fs::remove_file(place.head()).expect("rm");

@@ -3,38 +3,44 @@
 //! Method: the entries of a small history as text; every bit of every entry changed, every entry taken out, put
 //! twice, swapped; the end cut off; every table meddled with. Random histories are in `histories`.
 
-use sqlx::AssertSqlSafe;
-
 use super::*;
 use crate::store::replay::Replay;
 
 impl Place {
     async fn lines(&self) -> Vec<Line> {
-        let store = Store::open(&self.file(), Mode::Read, NOW).await.expect("opens");
+        let store = self.reader().await;
         let lines = store.record(0, 10_000).await.expect("reads");
         store.close().await;
         lines
     }
 
     async fn verified(&self) -> Verified {
-        let store = Store::open(&self.file(), Mode::Read, NOW).await.expect("opens");
+        let store = self.reader().await;
         let verified = store.verify().await.expect("reads");
         store.close().await;
         verified
     }
 
-    /// The file as somebody would change it who knows his way.
+    /// The journal as somebody would change it who knows his way.
     async fn forge(&self, sql: String) {
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.file());
-        let mut connection = options.connect().await.expect("connects");
-        let open = "DROP TRIGGER IF EXISTS evidence_stays; DROP TRIGGER IF EXISTS evidence_stays_as_written;
-                    DROP TRIGGER IF EXISTS canaries_stay; PRAGMA foreign_keys = off; ";
-        connection.execute(sqlx::raw_sql(AssertSqlSafe(format!("{open}{sql}")))).await.expect("is changed");
-        connection.close().await.expect("closes");
+        let open = match self.is_a_file() {
+            true => {
+                "DROP TRIGGER IF EXISTS evidence_stays; DROP TRIGGER IF EXISTS evidence_stays_as_written;
+                 DROP TRIGGER IF EXISTS canaries_stay; PRAGMA foreign_keys = off; "
+            }
+            false => "SET session_replication_role = replica; ",
+        };
+        assert!(self.try_any(format!("{open}{sql}")).await, "{sql}");
     }
 
     /// A journal with entries of every kind, and the file as it is at rest.
     async fn history(&self) -> Vec<u8> {
+        self.happens().await;
+        std::fs::read(self.file()).expect("r")
+    }
+
+    /// Entries of every kind.
+    async fn happens(&self) {
         let store = self.store().await;
         let mut one = canary(1);
         store.write(&[step(&one, "intent"), creation("bob", at(2))]).await.expect("writes");
@@ -68,14 +74,13 @@ impl Place {
             .await
             .expect("writes");
         store.close().await;
-        std::fs::read(self.file()).expect("r")
     }
 }
 
-#[tokio::test]
-async fn the_record_tells_what_happened_to_the_letter() {
-    let place = Place::new();
-    place.history().await;
+everywhere! { the_record_tells_what_happened_to_the_letter }
+
+async fn the_record_tells_what_happened_to_the_letter(place: Place) {
+    place.happens().await;
     let lines = place.lines().await;
     let told: Vec<(i64, i64, &str)> =
         lines.iter().map(|l| (l.seq, l.at.since(NOW).as_secs().try_into().expect("few"), &*l.kind)).collect();
@@ -236,11 +241,11 @@ async fn no_entry_can_be_taken_out_put_in_or_swapped_unnoticed() {
 async fn a_record_without_its_end_is_found_out_by_the_head_file_and_by_the_rows() {
     let place = Place::new();
     let whole = place.history().await;
-    let head = std::fs::read(place.0.join("state.db.head")).expect("r");
+    let head = std::fs::read(place.dir().join("state.db.head")).expect("r");
     let lines = i64::try_from(place.lines().await.len()).expect("few");
     for cut in 1..lines {
         std::fs::write(place.file(), &whole).expect("w");
-        std::fs::write(place.0.join("state.db.head"), &head).expect("w");
+        std::fs::write(place.dir().join("state.db.head"), &head).expect("w");
         place.forge(format!("DELETE FROM evidence WHERE seq > {}", lines - cut)).await;
         let verified = place.verified().await;
         assert_eq!(verified.lost.as_ref().map(|head| head.seq), Some(lines), "without the last {cut}");
@@ -254,7 +259,7 @@ async fn a_record_without_its_end_is_found_out_by_the_head_file_and_by_the_rows(
     }
     // A chain that was bound anew from the beginning verifies by itself.
     std::fs::write(place.file(), &whole).expect("w");
-    std::fs::write(place.0.join("state.db.head"), &head).expect("w");
+    std::fs::write(place.dir().join("state.db.head"), &head).expect("w");
     let mut anew = place.lines().await;
     anew[2].body = r#"{"owner":"eve"}"#.to_owned();
     let mut before = Head::none().hash;
@@ -295,7 +300,7 @@ const MEDDLED: &[(&str, i64)] = &[
     ("UPDATE pauses SET until = 1", 8),
     ("DELETE FROM creations", 3),
     ("UPDATE creations SET at = at + 1", 3),
-    ("INSERT INTO creations SELECT * FROM creations", 3),
+    ("INSERT INTO creations (owner, at) SELECT owner, at FROM creations", 3),
     ("DELETE FROM findings WHERE resolved_at IS NULL", 10),
     ("UPDATE findings SET resolved_at = 1 WHERE resolved_at IS NULL", 10),
     ("UPDATE findings SET since = since + 1", 10),
@@ -310,29 +315,43 @@ const MEDDLED: &[(&str, i64)] = &[
 async fn rows_that_are_not_what_the_record_says_are_told_with_their_entry() {
     let place = Place::new();
     let whole = place.history().await;
-    let head = std::fs::read(place.0.join("state.db.head")).expect("r");
+    let head = std::fs::read(place.dir().join("state.db.head")).expect("r");
     for (sql, seq) in MEDDLED {
         std::fs::write(place.file(), &whole).expect("w");
-        std::fs::write(place.0.join("state.db.head"), &head).expect("w");
-        place.forge((*sql).to_owned()).await;
-        let flaws = place.verified().await.flaws;
-        assert!(flaws.iter().any(|flaw| flaw.seq == *seq), "{sql}: {flaws:?}");
-        // It starts all the same, says so each time, and as the same thing, so that a person can clear it.
-        for _ in 0..2 {
-            place.store().await.close().await;
-            let noted = place.verified().await.noted;
-            let last = noted.last().expect("noted");
-            assert!(matches!(last.past, Past::Broken { .. }), "{sql}: {last:?}");
-            assert!(last.past.told().is_some_and(|told| told.contains("entry")));
-            assert_eq!(last.past, noted[0].past, "{sql}");
-        }
-        let store = place.store().await;
-        store.write(&[Write::Unlatch { organization: "x".into(), at: at(20) }]).await.expect("writes");
-        store.close().await;
-        let before = place.verified().await.noted;
-        place.store().await.close().await;
-        assert_eq!(place.verified().await.noted, before, "{sql}: cleared");
+        std::fs::write(place.dir().join("state.db.head"), &head).expect("w");
+        is_told_until_it_is_cleared(&place, sql, *seq).await;
     }
+}
+
+#[tokio::test]
+async fn rows_on_a_server_that_are_not_what_the_record_says_are_told_as_well() {
+    for (sql, seq) in MEDDLED {
+        let Some(place) = Place::on(place::Kind::Server).await else { return };
+        place.happens().await;
+        is_told_until_it_is_cleared(&place, sql, *seq).await;
+        place.end().await;
+    }
+}
+
+async fn is_told_until_it_is_cleared(place: &Place, sql: &str, seq: i64) {
+    place.forge(sql.to_owned()).await;
+    let flaws = place.verified().await.flaws;
+    assert!(flaws.iter().any(|flaw| flaw.seq == seq), "{sql}: {flaws:?}");
+    // It starts all the same, says so each time, and as the same thing, so that a person can clear it.
+    for _ in 0..2 {
+        place.store().await.close().await;
+        let noted = place.verified().await.noted;
+        let last = noted.last().expect("noted");
+        assert!(matches!(last.past, Past::Broken { .. }), "{sql}: {last:?}");
+        assert!(last.past.told().is_some_and(|told| told.contains("entry")));
+        assert_eq!(last.past, noted[0].past, "{sql}");
+    }
+    let store = place.store().await;
+    store.write(&[Write::Unlatch { organization: "x".into(), at: at(20) }]).await.expect("writes");
+    store.close().await;
+    let before = place.verified().await.noted;
+    place.store().await.close().await;
+    assert_eq!(place.verified().await.noted, before, "{sql}: cleared");
 }
 
 #[tokio::test]
@@ -408,7 +427,7 @@ async fn a_journal_of_version_2_gets_a_record_of_all_it_holds() {
              INSERT INTO declared VALUES ('ci', 'f', 3, '{}')",
         )
         .await;
-    std::fs::write(place.0.join("state.key"), [7; 32]).expect("w");
+    std::fs::write(place.dir().join("state.key"), [7; 32]).expect("w");
     let fault = Store::open(&place.file(), Mode::Read, NOW).await.expect_err("a reader changes nothing");
     assert!(matches!(fault, StoreFault::Older { found: 2, known: 4, .. }), "{fault}");
     let store = place.store().await;
