@@ -142,31 +142,23 @@ async fn a_lease_that_is_over_writes_nothing_although_nobody_took_it(place: Plac
 async fn nobody_takes_over_in_the_middle_of_a_write(place: Place) {
     let (first, lease) = place.led().await;
     let mut writing = Connection::Postgres(place.direct().await);
+    place.meddle("UPDATE leases SET expires_at = clock_timestamp() + interval '300 milliseconds'").await;
     writing.begin(Purpose::Write).await.expect("begins");
     lease::hold(&mut writing, &lease).await.expect("ours");
+    // It is over before the write is.
+    tokio::time::sleep(Duration::from_millis(400)).await;
     let second = opened(&place).await;
-    // It expires while the write goes on; here by its own transaction, because the row is held.
-    let expires = "UPDATE leases SET expires_at = clock_timestamp()";
-    crate::store::sql::query(expires).execute(&mut writing).await.expect("changes");
     let began = Instant::now();
-    let take = async {
-        // Others see it as it was, and as held; so ask as one that has looked before.
-        let mut other = Connection::Postgres(place.direct().await);
-        other.begin(Purpose::Write).await.expect("begins");
-        let lease = lease::take(&mut other, WRITER, "b").await.expect("answers").expect("free by then");
-        other.commit().await.expect("commits");
-        (lease, began.elapsed())
-    };
+    let take = async { (taken(&second, "b").await, began.elapsed()) };
     let write = async {
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::time::sleep(Duration::from_millis(600)).await;
         writing.commit().await.expect("commits");
     };
     let ((taken, waited), ()) = tokio::join!(take, write);
-    assert!(waited >= Duration::from_millis(500), "{waited:?}");
+    assert!(waited >= Duration::from_millis(600), "{waited:?}");
     assert_eq!(taken.epoch, lease.epoch + 1);
     let fault = first.write(&[]).await.expect_err("replaced");
     assert!(matches!(fault, StoreFault::Superseded { .. }), "{fault}");
-    drop(second);
     place.end().await;
 }
 

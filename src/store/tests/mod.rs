@@ -198,7 +198,15 @@ async fn results_that_follow_one_another_are_written_as_if_one_by_one(place: Pla
     let kept = store.load(at(9)).await.expect("reads").checks;
     let denied = kept.iter().filter(|state| state.latest == Access::Denied(DenyReason::Scope)).count();
     assert_eq!((kept.len(), denied), (49, 49));
-    for n in 0..50 {
+    // And two versions side by side, in one statement.
+    let twice = [Access::Allowed, Access::Denied(DenyReason::Sso)].map(|latest| check("t0", latest));
+    let bodies = ["first", "second"].map(|body| LastAnswer { key: key("t0"), at: at(9), body: body.into() });
+    let rest = (0..40).map(|n| check(&format!("u{n}"), Access::Allowed));
+    let batch = twice.iter().cloned().chain(rest).map(Write::Check).chain(bodies.map(Write::Answer));
+    store.write(&batch.collect::<Vec<_>>()).await.expect("writes");
+    assert_eq!(store.load(at(9)).await.expect("reads").checks[0], twice[1]);
+    assert_eq!(store.last_answer(&key("t0")).await.expect("reads").expect("one").body, "second");
+    for n in 1..50 {
         let body = store.last_answer(&key(&format!("t{n}"))).await.expect("reads").map(|last| last.body);
         assert_eq!(body, (n != 3).then(|| format!("1 t{n}")));
     }
