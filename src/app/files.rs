@@ -14,6 +14,7 @@ use crate::access::TokenName;
 use crate::config::{self, Config, Disk, Sink, SinkUrl, Source, StorePlace};
 use crate::round::ignores;
 use crate::secret::{Place, SECRET_LIMIT, Secret, SecretFault, strip_line_end};
+use crate::store::Server;
 
 use super::{Fault, hardening, wall_now};
 
@@ -222,6 +223,18 @@ pub(super) fn plant() -> Result<(), Fault> {
     let defect = word.parse().map_err(|()| Fault::Internal(format!("there is no defect '{word}'")))?;
     planted::choose(defect);
     Ok(())
+}
+
+/// The server that holds the store; `None` where it is a file.
+pub(super) fn server(config: &Config) -> Result<Option<Server>, Fault> {
+    let place = match &config.store {
+        StorePlace::Sqlite(_) => return Ok(None),
+        StorePlace::PostgresUrl(url) => return Ok(Some(Server::of(url)?)),
+        StorePlace::Postgres(place) => place,
+    };
+    let url = Secrets::default().read(place);
+    let url = url.map_err(|fault| Fault::Usage(format!("store.url: the secret in {place} {fault}")))?;
+    Ok(Some(Server::of(url.expose())?))
 }
 
 /// Bytes of a key that is made here.

@@ -74,9 +74,17 @@ pub const REVISION: &str = match option_env!("SCOPEWATCH_REVISION") {
     None => "unknown",
 };
 
-/// The store of this config.
-async fn open_store(config: &Config, mode: store::Mode) -> Result<Store, Fault> {
-    Ok(Store::open(sqlite_path(config)?, mode, wall_now()).await?)
+/// The store of this config, to write to it.
+async fn open_store(config: &Config) -> Result<Store, Fault> {
+    Ok(Store::open(sqlite_path(config)?, store::Mode::Write, wall_now()).await?)
+}
+
+/// The store of this config, to look into it; works beside a running daemon. The fault within is the store's.
+pub async fn store_to_read(config: &Config) -> Result<Result<Store, StoreFault>, Fault> {
+    Ok(match files::server(config)? {
+        Some(server) => Store::connect(server, store::Mode::Read).await,
+        None => Store::open(sqlite_path(config)?, store::Mode::Read, wall_now()).await,
+    })
 }
 
 /// Where the journal lies.
@@ -84,7 +92,7 @@ pub fn sqlite_path(config: &Config) -> Result<&Path, Fault> {
     match &config.store {
         StorePlace::Sqlite(path) => Ok(path),
         StorePlace::Postgres(_) | StorePlace::PostgresUrl(_) => Err(Fault::Usage(
-            "store.url names PostgreSQL, which this version does not speak yet; use sqlite:///path/state.db"
+            "store.url names PostgreSQL, to which this version cannot write yet; use sqlite:///path/state.db"
                 .to_owned(),
         )),
     }
@@ -172,7 +180,7 @@ async fn ground(
     #[cfg(all(feature = "failpoints", not(test)))]
     files::plant()?;
     let prober = prober(&config, mode.read_only)?;
-    let store = open_store(&config, store::Mode::Write).await?;
+    let store = open_store(&config).await?;
     failpoint!("app.opened");
     let signer = Signer::new(&files::canary_key(&config)?);
     failpoint!("app.keyed");
@@ -292,10 +300,10 @@ pub struct Recorded {
 
 /// Reads it. Works beside a running daemon; a journal that is not there has nothing.
 pub async fn recorded(config: &Config, check: &Check) -> Result<Recorded, Fault> {
-    let store = match open_store(config, store::Mode::Read).await {
+    let store = match store_to_read(config).await? {
         Ok(store) => store,
-        Err(_) if !sqlite_path(config)?.exists() => return Ok(Recorded::default()),
-        Err(fault) => return Err(fault),
+        Err(fault) if is_absent(config, &fault) => return Ok(Recorded::default()),
+        Err(fault) => return Err(fault.into()),
     };
     let key = check.key();
     let kept = store.load(wall_now()).await?;
@@ -309,9 +317,14 @@ pub async fn recorded(config: &Config, check: &Check) -> Result<Recorded, Fault>
     })
 }
 
+/// Whether there is no journal yet.
+fn is_absent(config: &Config, fault: &StoreFault) -> bool {
+    matches!(fault, StoreFault::Missing { .. }) || sqlite_path(config).is_ok_and(|path| !path.exists())
+}
+
 /// The canaries of the journal, newest first, and the latched breakers. Works beside a running daemon.
 pub async fn list_canaries(config: &Config) -> Result<(Vec<Canary>, Vec<store::Breaker>), Fault> {
-    let store = open_store(config, store::Mode::Read).await?;
+    let store = store_to_read(config).await??;
     let canaries = store.all_canaries(10_000).await?;
     let breakers = store.load(wall_now()).await?.breakers;
     store.close().await;
@@ -323,11 +336,12 @@ pub async fn list_canaries(config: &Config) -> Result<(Vec<Canary>, Vec<store::B
 pub async fn remembered(config: &Config) -> (Known, Option<String>) {
     let nothing =
         |why: &str| (Known::default(), Some(format!("whose the tokens are is not known yet: {why}")));
-    let store = match open_store(config, store::Mode::Read).await {
-        Ok(store) => store,
-        Err(Fault::Usage(_)) if sqlite_path(config).is_ok_and(|path| !path.exists()) => {
+    let store = match store_to_read(config).await {
+        Ok(Ok(store)) => store,
+        Ok(Err(fault)) if is_absent(config, &fault) => {
             return nothing("there is no journal; a first round makes one");
         }
+        Ok(Err(fault)) => return nothing(&fault.to_string()),
         Err(fault) => return nothing(&fault.to_string()),
     };
     let kept = store.load(wall_now()).await;
@@ -357,7 +371,7 @@ fn known(kept: store::Kept) -> Known {
 
 /// A person closes a quarantined canary, by the number that `canaries list` shows.
 pub async fn close_canary(config: &Config, id: i64) -> Result<(), Fault> {
-    let store = open_store(config, store::Mode::Write).await?;
+    let store = open_store(config).await?;
     let rules = crate::hub::canary::Rules { horizon: config.hub.in_flight_horizon };
     let found = store.all_canaries(1_000_000).await?.into_iter().find(|canary| canary.id == id);
     let result = match found {
@@ -383,7 +397,7 @@ pub async fn close_canary(config: &Config, id: i64) -> Result<(), Fault> {
 
 /// Clears the breakers, and what was found of the journal. Says of which organizations, and what that was.
 pub async fn unlatch(config: &Config) -> Result<(Vec<String>, Option<String>), Fault> {
-    let store = open_store(config, store::Mode::Write).await?;
+    let store = open_store(config).await?;
     let kept = store.load(wall_now()).await?;
     let mut latched: Vec<String> = kept.breakers.into_iter().map(|breaker| breaker.organization).collect();
     let told = kept.past.told();

@@ -32,7 +32,7 @@ mod rows;
 mod sql;
 mod sqlite;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod verify;
 
 use std::collections::BTreeMap;

@@ -4,4 +4,5 @@ mod baseline;
 mod bench;
 mod explain;
 mod plan;
+mod postgres;
 mod reference;

@@ -8,7 +8,7 @@ mod histories;
 mod leases;
 mod notices;
 mod past;
-mod place;
+pub(crate) mod place;
 mod record;
 mod server;
 mod shared;

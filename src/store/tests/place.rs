@@ -46,7 +46,7 @@ pub(super) use everywhere;
 
 /// Which server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) enum Kind {
+pub(crate) enum Kind {
     Server,
     Pooler,
     /// The one that can be struck.
@@ -54,7 +54,7 @@ pub(in crate::store) enum Kind {
 }
 
 /// A place of its own for each test.
-pub(in crate::store) struct Place {
+pub(crate) struct Place {
     /// Gone afterwards.
     dir: PathBuf,
     database: Option<Database>,
@@ -68,7 +68,7 @@ struct Database {
 }
 
 /// What cluster.py told; `None`, and a line that says so, where it did not start anything.
-pub(in crate::store) fn told(variable: &str) -> Option<String> {
+pub(crate) fn told(variable: &str) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "how a test learns of the server that was started for it")]
     let told = std::env::var(variable).ok();
     if told.is_none() {
@@ -88,14 +88,14 @@ async fn direct(url: &str) -> PgConnection {
 }
 
 impl Place {
-    pub(in crate::store) fn new() -> Place {
+    pub(crate) fn new() -> Place {
         let dir = std::env::temp_dir().join(format!("scopewatch-store-{}", number()));
         std::fs::create_dir_all(&dir).expect("a directory");
         Place { dir, database: None }
     }
 
     /// With a database of its own on this server; `None` where there is no server.
-    pub(in crate::store) async fn on(kind: Kind) -> Option<Place> {
+    pub(crate) async fn on(kind: Kind) -> Option<Place> {
         let server = told("SCOPEWATCH_POSTGRES")?;
         let (url, server) = match kind {
             Kind::Server => (server.clone(), server),
@@ -113,29 +113,29 @@ impl Place {
         Some(place)
     }
 
-    pub(in crate::store) fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
-    pub(in crate::store) fn is_a_file(&self) -> bool {
+    pub(crate) fn is_a_file(&self) -> bool {
         self.database.is_none()
     }
 
-    pub(in crate::store) fn file(&self) -> PathBuf {
+    pub(crate) fn file(&self) -> PathBuf {
         self.dir.join("state.db")
     }
 
     /// As the store is to reach it.
-    pub(in crate::store) fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.database.as_ref().expect("on a server").url
     }
 
-    pub(in crate::store) fn server(&self) -> Server {
+    pub(crate) fn server(&self) -> Server {
         Server::of(self.url()).expect("a URL")
     }
 
     /// Open for writing.
-    pub(in crate::store) async fn store(&self) -> Store {
+    pub(crate) async fn store(&self) -> Store {
         match self.database {
             None => Store::open(&self.file(), Mode::Write, NOW).await.expect("opens"),
             Some(_) => self.led().await.0,
@@ -143,7 +143,7 @@ impl Place {
     }
 
     /// The writer of a shared journal. Who held it before is held to be gone.
-    pub(in crate::store) async fn led(&self) -> (Store, Lease) {
+    pub(crate) async fn led(&self) -> (Store, Lease) {
         let store = Store::connect(self.server(), Mode::Write).await.expect("connects");
         self.meddle("UPDATE leases SET expires_at = clock_timestamp()").await;
         let lease = store.take(WRITER, &number()).await.expect("answers").expect("free");
@@ -152,7 +152,7 @@ impl Place {
     }
 
     /// Open beside a writer.
-    pub(in crate::store) async fn reader(&self) -> Store {
+    pub(crate) async fn reader(&self) -> Store {
         match self.database {
             None => Store::open(&self.file(), Mode::Read, NOW).await.expect("opens"),
             Some(_) => Store::connect(self.server(), Mode::Read).await.expect("connects"),
@@ -160,21 +160,21 @@ impl Place {
     }
 
     /// A connection to the database itself, past any pooler.
-    pub(in crate::store) async fn direct(&self) -> PgConnection {
+    pub(crate) async fn direct(&self) -> PgConnection {
         direct(&self.database.as_ref().expect("on a server").direct).await
     }
 
     /// The journal as another program would change it.
-    pub(in crate::store) async fn meddle(&self, sql: &'static str) {
+    pub(crate) async fn meddle(&self, sql: &'static str) {
         assert!(self.try_to(sql).await, "{sql}");
     }
 
     /// The same; whether the database let it be done.
-    pub(in crate::store) async fn try_to(&self, sql: &'static str) -> bool {
+    pub(crate) async fn try_to(&self, sql: &'static str) -> bool {
         self.try_any(sql.to_owned()).await
     }
 
-    pub(in crate::store) async fn try_any(&self, sql: String) -> bool {
+    pub(crate) async fn try_any(&self, sql: String) -> bool {
         let sql = sqlx::raw_sql(AssertSqlSafe(sql));
         if self.database.is_some() {
             let mut connection = self.direct().await;
@@ -190,7 +190,7 @@ impl Place {
     }
 
     /// Takes the database away. One that a failed test leaves ends with its server.
-    pub(in crate::store) async fn end(self) {
+    pub(crate) async fn end(self) {
         let Some(Database { name, direct, .. }) = &self.database else { return };
         let mut connection = self::direct(&direct.replace(&format!("/{name}?"), "/postgres?")).await;
         let gone = AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"));

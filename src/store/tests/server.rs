@@ -86,7 +86,7 @@ async fn who_cannot_be_reached_is_named() {
 #[tokio::test]
 async fn a_password_is_right_or_wrong_and_tls_is_ours_or_not() {
     let Some(url) = told("SCOPEWATCH_POSTGRES") else { return };
-    let (Some(frail), Some(files)) = (told("SCOPEWATCH_POSTGRES_FRAIL"), told("SCOPEWATCH_POSTGRES_FILES"))
+    let (Some(bare), Some(files)) = (told("SCOPEWATCH_POSTGRES_POOLER"), told("SCOPEWATCH_POSTGRES_FILES"))
     else {
         return;
     };
@@ -101,10 +101,10 @@ async fn a_password_is_right_or_wrong_and_tls_is_ours_or_not() {
     }
     let fault = fault_of(&url.replace("/postgres?", "/nowhere?")).await;
     assert!(matches!(fault, StoreFault::NoDatabase { .. }), "{fault}");
-    let Some(bare) = Place::on(Kind::Server).await else { return };
-    let fault = fault_of(&bare.url().replace("scopewatch@", "weak@")).await;
+    let Some(empty) = Place::on(Kind::Server).await else { return };
+    let fault = fault_of(&empty.url().replace("scopewatch@", "weak@")).await;
     assert!(matches!(fault, StoreFault::Forbidden { .. }), "{fault}");
-    bare.end().await;
+    empty.end().await;
 
     let with = |words: &str| as_user("sealed").replace("sslmode=disable", words);
     let by_name = |words: &str| with(words).replace("127.0.0.1", "localhost");
@@ -125,7 +125,7 @@ async fn a_password_is_right_or_wrong_and_tls_is_ours_or_not() {
         by_name("sslmode=verify-full"),
         with(&format!("sslmode=verify-full&sslrootcert={files}/ca.pem")), // another name
         by_name(&format!("sslmode=verify-full&sslrootcert={files}/absent.pem")),
-        frail.replace("sslmode=disable", "sslmode=require"), // one that has no TLS
+        bare.replace("sslmode=disable", "sslmode=require"), // one that has no TLS
     ] {
         let fault = fault_of(&bad).await;
         assert!(matches!(fault, StoreFault::Insecure { .. }), "{bad}: {fault:?}");
