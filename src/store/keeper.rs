@@ -126,15 +126,22 @@ impl Store {
     /// version, and it can be taken over.
     pub async fn connect(server: Server, mode: Mode) -> Result<Store, StoreFault> {
         let told = |trouble| server.told(trouble, Operation::Open);
+        let mut identity = Identity::default();
         let connection = match mode {
-            Mode::Write => postgres::migrate(&server).await.map_err(told)?,
+            Mode::Write => {
+                let mut connection = postgres::migrate(&server).await.map_err(told)?;
+                identity = postgres::identity(&mut connection).await.map_err(told)?;
+                connection
+            }
             Mode::Read => {
                 let mut connection = server.connect().await.map_err(told)?;
                 postgres::check_version(&mut connection).await.map_err(told)?;
                 connection
             }
         };
-        Ok(Store::new(Back::Server(Box::new(server)), mode, connection))
+        let store = Store::new(Back::Server(Box::new(server)), mode, connection);
+        locked(&store.seen).identity = identity;
+        Ok(store)
     }
 
     /// On how many machines at least a write lies when it is acknowledged.
@@ -436,8 +443,9 @@ impl Store {
 
     /// As if the journal had been seen on another server.
     #[cfg(test)]
-    pub(super) fn saw_it_elsewhere(&self) {
-        locked(&self.seen).identity.system = Some("1".to_owned());
+    pub(super) fn saw_it_elsewhere(&self, system: Option<&str>, timeline: Option<&str>) {
+        let [system, timeline] = [system, timeline].map(|part| part.map(str::to_owned));
+        locked(&self.seen).identity = Identity { system, timeline };
     }
 
     async fn another(&self) -> Result<Connection, Trouble> {

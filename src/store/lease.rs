@@ -131,11 +131,16 @@ pub(super) async fn hold(connection: &mut Connection, lease: &Lease) -> Result<(
     }
 }
 
-/// Gives the holding another number, because a journal that was put back counts from below. The row must be held.
-pub(super) async fn renumber(connection: &mut Connection, lease: &Lease, epoch: i64) -> Result<(), Trouble> {
-    let moved = sql::query("UPDATE leases SET epoch = $4 WHERE resource = $1 AND epoch = $2 AND holder = $3");
-    match named(moved, lease).bind(epoch).execute(connection).await? {
-        1 => Ok(()),
+/// Begins a lease whose row is held anew: judging a long record may take longer than a lease lasts, and nobody could take
+/// it meanwhile. It gets this number, which is higher where a journal was put back and counts from below.
+pub(super) async fn settle(connection: &mut Connection, lease: &Lease, epoch: i64) -> Result<Lease, Trouble> {
+    let asked_at = Instant::now();
+    let settled = sql::query(
+        "UPDATE leases SET epoch = $4, expires_at = clock_timestamp() + $5 * interval '1 millisecond'
+         WHERE resource = $1 AND epoch = $2 AND holder = $3",
+    );
+    match named(settled, lease).bind(epoch).bind(ttl()).execute(connection).await? {
+        1 => Ok(Lease { epoch, until: good_until(asked_at), ..lease.clone() }),
         _ => Err(Trouble::Superseded),
     }
 }

@@ -37,7 +37,7 @@ pub(super) struct Witnesses {
     pub head: Option<Head>,
     /// The key of canary names is there, which is made after the first opening.
     pub key: bool,
-    /// This is another server than the one that was seen.
+    /// This is another server than the one that was seen, or one that a standby has replaced before.
     pub elsewhere: bool,
 }
 
@@ -200,11 +200,7 @@ pub(super) async fn succeed(
         && rows::canary_page(connection, i64::MIN, 1).await?.is_empty();
     let judged = judge(connection, if untouched { 0 } else { RECORDED }, witnesses).await?;
     let opened = record(connection, judged, lease.epoch, now).await?;
-    let numbered = Lease { epoch: opened.epoch, ..lease.clone() };
-    if numbered.epoch != lease.epoch {
-        lease::renumber(connection, lease, numbered.epoch).await?;
-    }
-    Ok((numbered, opened))
+    Ok((lease::settle(connection, lease, opened.epoch).await?, opened))
 }
 
 /// What this journal is to the ones before it, by its record and by what lies beside it.

@@ -141,6 +141,9 @@ impl Said {
 
     fn server(self) -> Result<Server, StoreFault> {
         let host = self.host.ok_or(wrong("names no host"))?;
+        if host.contains(',') {
+            return Err(wrong("names several hosts, and this program asks one"));
+        }
         let database = self.database.ok_or(wrong("names no database"))?;
         let port = self.port.unwrap_or(5432);
         let is_socket = host.starts_with('/');
@@ -273,6 +276,17 @@ pub(super) struct Identity {
     pub system: Option<String>,
     /// How often a standby has become the primary.
     pub timeline: Option<String>,
+}
+
+impl Identity {
+    /// Whether this is another server than the one that was seen: of another cluster, or on an earlier timeline, as one
+    /// is that a standby has replaced and that came back.
+    pub(super) fn is_elsewhere(&self, seen: &Identity) -> bool {
+        let another = |(seen, found): (&String, &String)| seen != found;
+        let earlier = |(seen, found): (&String, &String)| seen > found; // eight hexadecimal digits each
+        seen.system.as_ref().zip(self.system.as_ref()).is_some_and(another)
+            || seen.timeline.as_ref().zip(self.timeline.as_ref()).is_some_and(earlier)
+    }
 }
 
 /// Asks for it, each question in a transaction of its own, because one that is refused ends it.

@@ -64,8 +64,7 @@ impl Store {
         let identity = self.run(&self.connection, Operation::Open, None, postgres::identity).await?;
         let (head, elsewhere) = {
             let seen = locked(&self.seen);
-            let (known, found) = (&seen.identity.system, &identity.system);
-            (seen.head.clone(), known.is_some() && found.is_some() && known != found)
+            (seen.head.clone(), identity.is_elsewhere(&seen.identity))
         };
         let witnesses = Witnesses { head, key: false, elsewhere };
         let (lease, opened) = self

@@ -18,6 +18,7 @@ everywhere! {
     a_lease_that_is_over_writes_nothing_although_nobody_took_it,
     nobody_takes_over_in_the_middle_of_a_write,
     a_number_never_comes_back,
+    who_judged_for_long_has_a_whole_lease,
     a_lease_of_another_resource_is_another_lease,
 }
 
@@ -159,6 +160,19 @@ async fn nobody_takes_over_in_the_middle_of_a_write(place: Place) {
     assert_eq!(taken.epoch, lease.epoch + 1);
     let fault = first.write(&[]).await.expect_err("replaced");
     assert!(matches!(fault, StoreFault::Superseded { .. }), "{fault}");
+    place.end().await;
+}
+
+async fn who_judged_for_long_has_a_whole_lease(place: Place) {
+    let store = opened(&place).await;
+    let lease = taken(&store, "a").await;
+    place.meddle("UPDATE leases SET expires_at = clock_timestamp() + interval '1 second'").await;
+    let lease = Lease { until: Instant::now(), ..lease };
+    let led = store.lead(&lease, NOW).await.expect("leads");
+    assert!(led.until > Instant::now() + Duration::from_secs(11) && led.epoch == lease.epoch);
+    let left = "SELECT (extract(epoch FROM expires_at - clock_timestamp()) * 1000)::bigint FROM leases";
+    let left: i64 = store.ask(left).await.parse().expect("a number");
+    assert!((14_000..=15_000).contains(&left), "{left} ms");
     place.end().await;
 }
 

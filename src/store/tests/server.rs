@@ -53,6 +53,7 @@ fn a_url_is_read_as_libpq_reads_it_and_never_quoted() {
         (format!("mysql://bob:{PLANTED}@db/x"), "PostgreSQL"),
         (format!("postgres:///x?password={PLANTED}"), "no host"),
         (format!("postgres://bob:{PLANTED}@db"), "no database"),
+        (format!("postgres://bob:{PLANTED}@one,two/x"), "several hosts"),
         (format!("postgres://db/x?passwort={PLANTED}"), "parameter"),
         (format!("postgres://bob:{PLANTED}@db/x?port={PLANTED}"), "port"),
         (format!("postgres://bob:{PLANTED}@db/x?sslmode={PLANTED}"), "sslmode"),

@@ -102,8 +102,22 @@ async fn an_emptied_journal_is_noticed(place: Place) {
 async fn another_server_is_noticed(place: Place) {
     let (store, _) = place.led().await;
     writes(&store, 1).await;
-    store.saw_it_elsewhere();
-    assert_eq!(leads(&store, &place).await, Past::Regressed { known: 3, found: 3 });
+    // What cannot be told, and what went on as it should, is no reason to doubt.
+    for (system, timeline) in [(None, None), (None, Some("00000000")), (None, Some("00000001"))] {
+        store.saw_it_elsewhere(system, timeline);
+        assert_eq!(leads(&store, &place).await, Past::Continued, "{timeline:?}");
+    }
+    let known = store.head().seq;
+    store.saw_it_elsewhere(Some("1"), None);
+    assert_eq!(leads(&store, &place).await, Past::Regressed { known, found: known });
+    store.write(&[Write::Unlatch { organization: "acme".into(), at: at(20) }]).await.expect("writes");
+    assert_eq!(leads(&store, &place).await, Past::Continued);
+    store.saw_it_elsewhere(None, Some("00000002"));
+    let past = leads(&store, &place).await;
+    assert!(
+        matches!(past, Past::Regressed { .. }),
+        "a server that a standby has replaced came back: {past:?}"
+    );
     place.end().await;
 }
 
