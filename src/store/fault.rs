@@ -65,8 +65,8 @@ pub enum StoreFault {
     )]
     Untrusted { path: String, during: Operation },
     #[error(
-        "another process took over the store {path} or replaced its file, so that this one writes nothing more \
-         to it; see that only one uses it, then restart"
+        "another process took over the store {path}, or it was replaced, so that this one writes nothing more to it; a \
+         file is for one process, so see that only one uses it, then restart; on a server the next lease mends it"
     )]
     Superseded { path: String },
     #[error(
