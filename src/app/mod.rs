@@ -9,9 +9,11 @@ mod door;
 pub mod exam;
 mod files;
 mod hardening;
+mod life;
 mod outlet;
 mod serving;
 mod ticks;
+mod turns;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -45,6 +47,7 @@ pub use outlet::Progress;
 pub use serving::{Daemon, Start, serve};
 
 use outlet::Shown;
+use turns::Turn;
 
 /// Why a command could not be carried out.
 #[derive(Debug, thiserror::Error)]
@@ -74,28 +77,17 @@ pub const REVISION: &str = match option_env!("SCOPEWATCH_REVISION") {
     None => "unknown",
 };
 
-/// The store of this config, to write to it.
-async fn open_store(config: &Config) -> Result<Store, Fault> {
-    Ok(Store::open(sqlite_path(config)?, store::Mode::Write, wall_now()).await?)
+/// The file in which the journal lies, where it lies in one.
+pub fn sqlite_path(config: &Config) -> Option<&Path> {
+    match &config.store {
+        StorePlace::Sqlite(path) => Some(path),
+        StorePlace::Postgres(_) | StorePlace::PostgresUrl(_) => None,
+    }
 }
 
 /// The store of this config, to look into it; works beside a running daemon. The fault within is the store's.
 pub async fn store_to_read(config: &Config) -> Result<Result<Store, StoreFault>, Fault> {
-    Ok(match files::server(config)? {
-        Some(server) => Store::connect(server, store::Mode::Read).await,
-        None => Store::open(sqlite_path(config)?, store::Mode::Read, wall_now()).await,
-    })
-}
-
-/// Where the journal lies.
-pub fn sqlite_path(config: &Config) -> Result<&Path, Fault> {
-    match &config.store {
-        StorePlace::Sqlite(path) => Ok(path),
-        StorePlace::Postgres(_) | StorePlace::PostgresUrl(_) => Err(Fault::Usage(
-            "store.url names PostgreSQL, to which this version cannot write yet; use sqlite:///path/state.db"
-                .to_owned(),
-        )),
-    }
+    turns::open(config, store::Mode::Read).await
 }
 
 /// What the certificate files of the config hold.
@@ -163,7 +155,7 @@ fn dice() -> Box<dyn FnMut() -> [u8; NONCE_BYTES] + Send> {
 /// Everything that both a daemon and a one-shot run stand on.
 struct Ground {
     store: Arc<Store>,
-    engine: Engine,
+    signer: Signer,
     outlet: Shown,
     prober: Prober,
     began: Instant,
@@ -171,7 +163,7 @@ struct Ground {
 
 async fn ground(
     config: Arc<Config>,
-    mode: Mode,
+    read_only: bool,
     scrub: Scrub,
     metrics: Metrics,
     snapshot: Arc<ArcSwap<Snapshot>>,
@@ -179,21 +171,34 @@ async fn ground(
     failpoint!("app.begun");
     #[cfg(all(feature = "failpoints", not(test)))]
     files::plant()?;
-    let prober = prober(&config, mode.read_only)?;
-    let store = open_store(&config).await?;
+    let prober = prober(&config, read_only)?;
+    let store = Arc::new(turns::open(&config, store::Mode::Write).await??);
     failpoint!("app.opened");
     let signer = Signer::new(&files::canary_key(&config)?);
     failpoint!("app.keyed");
+    let outlet = Shown::new(config, signer.clone(), scrub, metrics, snapshot);
+    Ok(Ground { store, signer, outlet, prober, began: Instant::now() })
+}
+
+/// An engine that goes on where the journal stops.
+async fn engine(
+    store: &Store,
+    config: Arc<Config>,
+    mode: Mode,
+    signer: &Signer,
+    began: Instant,
+) -> Result<Engine, StoreFault> {
     let kept = store.load(wall_now()).await?;
     failpoint!("app.loaded");
-    let began = Instant::now();
     let now = Moment { wall: wall_now(), mono: began.elapsed() };
-    let engine = Engine::new(config.clone(), mode, signer.clone(), dice(), kept, now);
-    let mut outlet = Shown::new(config, signer, scrub, metrics, snapshot);
-    outlet.record_stands(&store);
+    Ok(Engine::new(config, mode, signer.clone(), dice(), kept, now))
+}
+
+/// The outlet tells where the journal stands that an engine goes on from.
+fn stands(outlet: &mut Shown, store: &Store) {
+    outlet.record_stands(store);
     outlet.tell_head();
     failpoint!("app.built");
-    Ok(Ground { store: Arc::new(store), engine, outlet, prober, began })
 }
 
 /// What a one-shot run is to do.
@@ -236,12 +241,15 @@ pub async fn run_once(
     let mode = Mode { read_only: once.read_only, one_shot: true };
     let snapshot: Arc<ArcSwap<Snapshot>> = Arc::default();
     let metrics = Metrics::new(VERSION, REVISION);
-    let mut ground = ground(config, mode, scrub, metrics, snapshot.clone()).await?;
+    let mut ground = ground(config.clone(), once.read_only, scrub, metrics, snapshot.clone()).await?;
+    let turn = Turn::now(&ground.store).await?;
+    let mut engine = engine(&ground.store, config, mode, &ground.signer, ground.began).await?;
+    stands(&mut ground.outlet, &ground.store);
     if once.observe {
-        ground.engine.only_observe();
+        engine.only_observe();
     }
     if let Some(key) = once.explain {
-        ground.engine.explain(key);
+        engine.explain(key);
     }
     ground.outlet.progress = progress;
     let (events, inbox) = mpsc::channel(16);
@@ -253,12 +261,14 @@ pub async fn run_once(
     events.send(Event::Once { due, only: once.only }).await.map_err(|_| closed())?;
     let store = ground.store.clone();
     let driver = Driver {
-        engine: ground.engine,
+        engine,
         prober: Arc::new(ArcSwap::from_pointee(ground.prober)),
         store: ground.store,
         outlet: ground.outlet,
         events: inbox,
+        first: Event::Wake,
         began: ground.began,
+        lost: turn.lost.clone(),
     };
     let run = driver.run();
     let stopping = async {
@@ -268,14 +278,17 @@ pub async fn run_once(
         std::future::pending::<()>().await;
     };
     let outlet = tokio::select! {
-        outlet = run => outlet,
+        ended = run => ended.outlet,
         () = stopping => return Err(Fault::Interrupted("stopped".to_owned())),
     };
     failpoint!("app.ended");
-    let unfinished = store.all_canaries(10_000).await?.into_iter().filter(Canary::unfinished).collect();
-    if let Ok(store) = Arc::try_unwrap(store) {
-        store.close().await;
+    if turn.is_lost() {
+        return Err(Fault::Usage(
+            "another process took the journal over before the run was over; run it again".to_owned(),
+        ));
     }
+    let unfinished = store.all_canaries(10_000).await?.into_iter().filter(Canary::unfinished).collect();
+    end(store, turn).await;
     Ok(Done {
         report: outlet.last_report,
         grounds: outlet.grounds,
@@ -285,8 +298,16 @@ pub async fn run_once(
 }
 
 /// Whether another process holds the store, so that nothing may be asked beside it.
-pub fn is_served(config: &Config) -> Result<bool, Fault> {
-    Ok(Store::is_held(sqlite_path(config)?)?)
+pub async fn is_served(config: &Config) -> Result<bool, Fault> {
+    match sqlite_path(config) {
+        Some(path) => Ok(Store::is_held(path)?),
+        None => Ok(store_to_read(config).await??.is_led().await?),
+    }
+}
+
+/// Whether there is no journal yet.
+fn is_absent(config: &Config, fault: &StoreFault) -> bool {
+    matches!(fault, StoreFault::Missing { .. }) || sqlite_path(config).is_some_and(|path| !path.exists())
 }
 
 /// What the journal has of one check.
@@ -315,11 +336,6 @@ pub async fn recorded(config: &Config, check: &Check) -> Result<Recorded, Fault>
         answer: state.map(|s| (s.latest, s.observed_at, basis.map(|b| b.body).unwrap_or_default())),
         declared: declared.map(|declared| (declared.body, declared.at)),
     })
-}
-
-/// Whether there is no journal yet.
-fn is_absent(config: &Config, fault: &StoreFault) -> bool {
-    matches!(fault, StoreFault::Missing { .. }) || sqlite_path(config).is_ok_and(|path| !path.exists())
 }
 
 /// The canaries of the journal, newest first, and the latched breakers. Works beside a running daemon.
@@ -371,7 +387,8 @@ fn known(kept: store::Kept) -> Known {
 
 /// A person closes a quarantined canary, by the number that `canaries list` shows.
 pub async fn close_canary(config: &Config, id: i64) -> Result<(), Fault> {
-    let store = open_store(config).await?;
+    let store = Arc::new(turns::open(config, store::Mode::Write).await??);
+    let turn = Turn::now(&store).await?;
     let rules = crate::hub::canary::Rules { horizon: config.hub.in_flight_horizon };
     let found = store.all_canaries(1_000_000).await?.into_iter().find(|canary| canary.id == id);
     let result = match found {
@@ -391,13 +408,14 @@ pub async fn close_canary(config: &Config, id: i64) -> Result<(), Fault> {
                 .map_err(Fault::from)
         }
     };
-    store.close().await;
+    end(store, turn).await;
     result
 }
 
 /// Clears the breakers, and what was found of the journal. Says of which organizations, and what that was.
 pub async fn unlatch(config: &Config) -> Result<(Vec<String>, Option<String>), Fault> {
-    let store = open_store(config).await?;
+    let store = Arc::new(turns::open(config, store::Mode::Write).await??);
+    let turn = Turn::now(&store).await?;
     let kept = store.load(wall_now()).await?;
     let mut latched: Vec<String> = kept.breakers.into_iter().map(|breaker| breaker.organization).collect();
     let told = kept.past.told();
@@ -413,6 +431,14 @@ pub async fn unlatch(config: &Config) -> Result<(Vec<String>, Option<String>), F
     if !writes.is_empty() {
         store.write(&writes).await?;
     }
-    store.close().await;
+    end(store, turn).await;
     Ok((latched, told))
+}
+
+/// Lets the turn go, then the store.
+async fn end(store: Arc<Store>, turn: Turn) {
+    turn.give_back(&store).await;
+    if let Ok(store) = Arc::try_unwrap(store) {
+        store.close().await;
+    }
 }

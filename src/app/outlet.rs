@@ -106,6 +106,14 @@ impl Shown {
         }
     }
 
+    /// The store answers.
+    pub(super) fn answers(&mut self) {
+        self.unready = None;
+        if std::mem::take(&mut self.store_faults) > 0 {
+            tracing::info!("the store works again");
+        }
+    }
+
     /// Says in the log where the record stands, if that is news. Logs are kept elsewhere: `evidence verify --head`
     /// tells later whether the record is still the one of this line.
     pub(super) fn tell_head(&mut self) {
@@ -201,10 +209,7 @@ impl Outlet for Shown {
 
     fn store_works(&mut self, store: &Store) {
         self.record_stands(store);
-        self.unready = None;
-        if std::mem::take(&mut self.store_faults) > 0 {
-            tracing::info!("the store works again");
-        }
+        self.answers();
     }
 
     fn explained(&mut self, grounds: Box<Grounds>) {

@@ -18,7 +18,6 @@ use crate::metrics::Metrics;
 use crate::notify::Courier;
 use crate::probe::Prober;
 use crate::report::Snapshot;
-use crate::round::drive::Driver;
 use crate::round::{Event, Mode};
 use crate::schedule::Classes;
 use crate::serve::{Access, Command, Limits, Readiness, Served, admit};
@@ -27,7 +26,7 @@ use super::clock::wall_now;
 use super::confine::{Confinement, confine_calls, confine_writes};
 use super::door::{Entrance, News, Opened, Reading, access};
 use super::files::{Loaded, load_config, warnings};
-use super::outlet::Shown;
+use super::life::Life;
 use super::ticks::Ticks;
 use super::{Fault, REVISION, VERSION, courier, ground, hardening, prober, sqlite_path};
 
@@ -47,7 +46,7 @@ impl Start {
     pub fn read(path: &Path, read_only: bool, confinement: Confinement) -> Result<Start, Fault> {
         let loaded = load_config(path)?;
         let writes = match confinement {
-            Confinement::Full => confine_writes(sqlite_path(&loaded.config)?),
+            Confinement::Full => confine_writes(sqlite_path(&loaded.config)),
             Confinement::Calls | Confinement::Off => Err("it was not asked for".to_owned()),
         };
         Ok(Start { path: path.to_owned(), loaded, read_only, confinement, writes })
@@ -120,15 +119,11 @@ fn metrics_for(config: &Config) -> Metrics {
     metrics
 }
 
-/// Starts the round loop, and closes the store after it.
-fn drive(driver: Driver<Shown>, tasks: &mut JoinSet<()>) -> oneshot::Receiver<()> {
+/// Starts the round loop.
+fn drive(life: Life, tasks: &mut JoinSet<()>) -> oneshot::Receiver<()> {
     let (over, round_over) = oneshot::channel();
     tasks.spawn(async move {
-        let store = driver.store.clone();
-        driver.run().await.tell_head();
-        if let Ok(store) = Arc::try_unwrap(store) {
-            store.close().await;
-        }
+        life.run().await;
         // Whoever waits may have gone.
         let _ = over.send(());
     });
@@ -159,7 +154,7 @@ impl Daemon {
         let journal = ready.latch("journal");
         let mode = Mode { read_only: start.read_only, one_shot: false };
         let mut ground =
-            ground(config.clone(), mode, scrub.clone(), metrics.clone(), snapshot.clone()).await?;
+            ground(config.clone(), mode.read_only, scrub.clone(), metrics.clone(), snapshot.clone()).await?;
         ground.outlet.journal = Some(journal);
         ground.outlet.ready = Some(ready.clone());
         ground.outlet.courier.store(courier(&config)?);
@@ -178,21 +173,14 @@ impl Daemon {
             limits: Limits::default(),
         };
         let (live, carrier) = (ground.outlet.config.clone(), ground.outlet.courier.clone());
-        let prober = Arc::new(ArcSwap::from_pointee(ground.prober));
-        let driver = Driver {
-            engine: ground.engine,
-            prober: prober.clone(),
-            store: ground.store,
-            outlet: ground.outlet,
-            events: inbox,
-            began: ground.began,
-        };
+        let life = Life::begin(ground, mode, metrics.clone(), inbox).await?;
+        let prober = life.prober.clone();
         // Everything is open, and nothing was heard yet of the Hub or of anybody who asks.
         start.confine(&metrics);
         let serving = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(crate::serve::run(listener, served, serving.clone()));
-        let round_over = drive(driver, &mut tasks);
+        let round_over = drive(life, &mut tasks);
         ticks.follow(&config.schedule).await?;
         first_round(&config, &events).await;
         failpoint!("serve.listening");

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use crate::app::{self, Fault};
-use crate::config::Config;
 use crate::store::{Head, Line, Past, Store, StoreFault, Verified};
 
 use super::{Exit, complain, complain_mildly, say};
@@ -53,6 +52,7 @@ pub(super) async fn run(args: EvidenceArgs) -> Result<Exit, Fault> {
         Fault::Usage("--config FILE is needed: the journal lies where the config says".to_owned())
     })?;
     let config = app::load_config(&path)?.config;
+    let place = app::sqlite_path(&config);
     let done = match app::store_to_read(&config).await? {
         Ok(store) => {
             let done = match args.action {
@@ -72,7 +72,7 @@ pub(super) async fn run(args: EvidenceArgs) -> Result<Exit, Fault> {
             complain(&fault.to_string());
             Ok(Exit::Drift)
         }
-        Err(Trouble::Store(fault @ StoreFault::Missing { .. })) => match witness(&config) {
+        Err(Trouble::Store(fault @ StoreFault::Missing { .. })) => match place.and_then(Store::witness) {
             Some(head) => {
                 complain(&format!("{fault}; it was there: its head file knows entry {}", head.seq));
                 Ok(Exit::Drift)
@@ -81,11 +81,6 @@ pub(super) async fn run(args: EvidenceArgs) -> Result<Exit, Fault> {
         },
         Err(Trouble::Store(fault)) => Err(fault.into()),
     }
-}
-
-/// What lies beside a store that is gone.
-fn witness(config: &Config) -> Option<Head> {
-    app::sqlite_path(config).ok().and_then(Store::witness)
 }
 
 /// What may go wrong on the way.

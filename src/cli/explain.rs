@@ -175,7 +175,7 @@ async fn answer(
     scrub: Scrub,
     stop: impl Future<Output = ()>,
 ) -> Result<Answer, Fault> {
-    if app::is_served(config)? {
+    if app::is_served(config).await? {
         return recorded(config, check, expected).await;
     }
     let untried = !expected && check.creates();

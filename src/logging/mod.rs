@@ -141,10 +141,16 @@ where
 }
 
 /// Our own events at the level asked for. Other crates say at most their warnings, except at `trace`, where
-/// everything is shown.
+/// everything is shown. What a database server says in words of its own is told as a fault of the store instead.
 fn shown(level: Level) -> Targets {
-    let others = if level == Level::Trace { level } else { level.min(Level::Warn) };
-    Targets::new().with_default(others.filter()).with_target("scopewatch", level.filter())
+    let (others, server) = match level {
+        Level::Trace => (LevelFilter::TRACE, LevelFilter::TRACE),
+        level => (level.min(Level::Warn).filter(), LevelFilter::OFF),
+    };
+    Targets::new()
+        .with_default(others)
+        .with_target("sqlx::postgres::notice", server)
+        .with_target("scopewatch", level.filter())
 }
 
 /// What is said of a panic.

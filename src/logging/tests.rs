@@ -187,13 +187,14 @@ fn other_crates_are_heard_only_when_they_warn_or_at_trace() {
     let speak = || {
         tracing::debug!(target: "hyper::proto", "other debug");
         tracing::warn!(target: "sqlx::query", "other warning");
+        tracing::warn!(target: "sqlx::postgres::notice", "words of a server");
         tracing::debug!("our debug");
         tracing::trace!(target: "h2", "other trace");
     };
     let count = |level| heard(Format::Text, level, false, &Scrub::new(), speak).lines().count();
     assert_eq!(
         [Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace].map(count),
-        [0, 1, 1, 2, 4]
+        [0, 1, 1, 2, 5]
     );
 }
 

@@ -96,6 +96,8 @@ struct Inner {
     reload_successful: GaugeVec,
     reload_success_at: GaugeVec,
     web_reload_successful: GaugeVec,
+    leader: GaugeVec,
+    durability: GaugeVec,
     hardening: GaugeVec,
     store_errors: IntCounterVec,
     notifications: IntCounterVec,
@@ -146,6 +148,16 @@ fn web_reload(registry: &Registry) -> GaugeVec {
     let help =
         "Whether the last attempt to read server.web_config and its files succeeded; absent without one.";
     absent_gauge(registry, "scopewatch_web_config_last_reload_successful", help)
+}
+
+fn leader(registry: &Registry) -> GaugeVec {
+    let help = "Whether this replica leads: it probes, writes and tells; absent without several replicas.";
+    absent_gauge(registry, "scopewatch_leader", help)
+}
+
+fn durability(registry: &Registry) -> GaugeVec {
+    let help = "Where a write to the journal lies when it is acknowledged: on the machine of its store alone (local), or on a standby as well (remote).";
+    declare(registry, GaugeVec::new(Opts::new("scopewatch_journal_durability", help), &["level"]))
 }
 
 fn notifications(registry: &Registry) -> IntCounterVec {
@@ -213,6 +225,8 @@ impl Metrics {
                 "When the configuration was last loaded successfully.",
             ),
             web_reload_successful: web_reload(r),
+            leader: leader(r),
+            durability: durability(r),
             hardening: hardening(r),
             store_errors: store_errors(r),
             notifications: notifications(r),
@@ -331,6 +345,17 @@ impl Metrics {
             Some(ok) => set(&self.0.web_reload_successful, if ok { 1.0 } else { 0.0 }),
             None => self.0.web_reload_successful.reset(),
         }
+    }
+
+    /// Records whether this replica leads, where there may be several.
+    pub fn leads(&self, leads: bool) {
+        set(&self.0.leader, if leads { 1.0 } else { 0.0 });
+    }
+
+    /// Records where a write to the journal lies when it is acknowledged.
+    pub fn durable(&self, level: &str) {
+        self.0.durability.reset();
+        self.0.durability.with_label_values(&[level]).set(1.0);
     }
 
     /// Records whether the process is protected in this respect.

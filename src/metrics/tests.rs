@@ -72,6 +72,8 @@ fn busy() -> Metrics {
     metrics.observe_round(Duration::from_secs(2), NOW);
     metrics.config_reloaded(true, NOW);
     metrics.web_config_reloaded(Some(true));
+    metrics.leads(true);
+    metrics.durable("local");
     for check in Hardening::ALL {
         metrics.hardened(*check, true);
     }
@@ -173,8 +175,8 @@ fn what_is_exposed_is_what_the_catalogue_lists() {
     assert!(done.is_empty(), "{done:?} are exposed; they are no longer for later");
     assert_eq!(
         listed.len() + later.len(),
-        42,
-        "the contract's metrics, the web config's, hardening and seven process_ ones"
+        43,
+        "the contract's metrics, the web config's, hardening, journal durability and seven process_ ones"
     );
 }
 

@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::access::TokenName;
 use crate::alert::message::Message;
@@ -75,8 +76,19 @@ pub struct Driver<O: Outlet> {
     pub store: Arc<Store>,
     pub outlet: O,
     pub events: mpsc::Receiver<Event>,
+    /// What the engine is told first.
+    pub first: Event,
     /// When monotonic time began.
     pub began: Instant,
+    /// Cancelled when the journal is not ours to write to any more.
+    pub lost: CancellationToken,
+}
+
+/// What is left of the loop when it has ended.
+pub struct Ended<O> {
+    /// For what it gathered.
+    pub outlet: O,
+    pub events: mpsc::Receiver<Event>,
 }
 
 struct Hands {
@@ -100,8 +112,8 @@ impl<O: Outlet> Driver<O> {
         moment::<O>(self.began)
     }
 
-    /// Runs until the engine has ended. Gives the outlet back, for what it gathered.
-    pub async fn run(mut self) -> O {
+    /// Runs until the engine has ended, or the journal is lost.
+    pub async fn run(mut self) -> Ended<O> {
         let (batches, written) = mpsc::unbounded_channel();
         let mut writer = JoinSet::new();
         let mut written = write_in_order(&mut writer, self.store.clone(), written);
@@ -116,7 +128,8 @@ impl<O: Outlet> Driver<O> {
             ending_at: None,
         };
         failpoint!("loop.begun");
-        self.handle(Event::Wake, &mut hands).await;
+        let first = std::mem::replace(&mut self.first, Event::Wake);
+        self.handle(first, &mut hands).await;
         let mut recovered = false;
         while !hands.ended {
             if !recovered && !self.engine.is_recovering() {
@@ -139,18 +152,23 @@ impl<O: Outlet> Driver<O> {
                 Some(notice) = hands.notices.join_next_with_id() => notified(notice, &mut hands.notified),
                 () = sleep_until(wake) => Event::Wake,
                 () = sleep_until(hands.ending_at) => break,
+                () = self.lost.cancelled() => break,
             };
             self.handle(event, &mut hands).await;
         }
         failpoint!("loop.ended");
         drop(hands.batches);
+        if self.lost.is_cancelled() {
+            // None of it would be taken, and who has the journal now knows what was: nothing is waited for.
+            writer.shutdown().await;
+        }
         // What was handed over is written before the store is closed.
         while let Some((op, result)) = written.recv().await {
             self.after_write(op, result);
         }
         while writer.join_next().await.is_some() {}
         failpoint!("loop.drained");
-        self.outlet
+        Ended { outlet: self.outlet, events: self.events }
     }
 
     fn after_write(&mut self, op: u64, result: Result<Instant, crate::store::StoreFault>) -> Event {
@@ -249,7 +267,7 @@ fn gate<O: Outlet>(store: Arc<Store>, began: Instant, bound: Option<Bound>) -> A
         let store = store.clone();
         Box::pin(async move {
             let epoch = if bound.is_some() { store.epoch_now().await } else { None };
-            gate::may_leave(bound, moment::<O>(began), epoch)
+            store.vouches() && gate::may_leave(bound, moment::<O>(began), epoch)
         })
     })
 }

@@ -39,6 +39,16 @@ impl Shown {
 }
 
 impl Engine {
+    /// The state as the journal has it, for a process that only shows it: nothing else of this engine comes to anything.
+    pub fn only_show(mut self, now: Moment) -> Arc<Snapshot> {
+        self.publish(now);
+        let shown = self.out.into_iter().rev().find_map(|effect| match effect {
+            Effect::Publish(snapshot) => Some(snapshot),
+            _ => None,
+        });
+        shown.unwrap_or_default()
+    }
+
     /// Shows the state as it is now.
     pub(super) fn publish(&mut self, now: Moment) {
         self.changed = false;

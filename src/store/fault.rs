@@ -162,6 +162,8 @@ pub(super) enum Trouble {
     Contradiction,
     /// The journal is somebody else's by now.
     Superseded,
+    /// Somebody else writes to it now.
+    Taken,
     /// A server did not answer within our patience.
     Late,
     /// There is no journal.
@@ -263,6 +265,7 @@ impl Trouble {
             Trouble::Row(table) => StoreFault::Unreadable { path, table },
             Trouble::Contradiction => StoreFault::Conflict { path },
             Trouble::Superseded => StoreFault::Superseded { path },
+            Trouble::Taken => StoreFault::Locked { path },
             Trouble::Late => StoreFault::Late { path, during },
             Trouble::Missing => StoreFault::Missing { path },
             Trouble::NotOurs => StoreFault::NotAStore { path },

@@ -75,6 +75,16 @@ pub enum Durability {
     Remote,
 }
 
+impl Durability {
+    /// In one word; a label of metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Durability::Local => "local",
+            Durability::Remote => "remote",
+        }
+    }
+}
+
 /// Everything that a start needs to go on where the last process stopped.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Kept {

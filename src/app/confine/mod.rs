@@ -38,6 +38,6 @@ pub(super) fn confine_calls() -> Result<(), String> {
 
 /// Other systems have nothing like it.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn confine_writes(_: &std::path::Path) -> Result<(), String> {
+pub(super) fn confine_writes(_: Option<&std::path::Path>) -> Result<(), String> {
     Err("this system has no Landlock".to_owned())
 }

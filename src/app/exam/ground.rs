@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::{statfs, statvfs};
@@ -13,7 +13,7 @@ use crate::secret::Place;
 use crate::store::{self, Store, StoreFault};
 
 use super::super::files::canary_key_stands;
-use super::super::{Fault, sqlite_path, wall_now};
+use super::super::{Fault, sqlite_path, store_to_read, wall_now};
 
 /// What lies under the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +35,10 @@ pub struct Stored {
 /// All that was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ground {
-    pub path: PathBuf,
+    /// Its path, or that it is a database.
+    pub path: String,
+    /// Whether it is a database on a server, which several replicas may use.
+    pub shared: bool,
     /// Whether a running process holds it.
     pub held: Result<bool, StoreFault>,
     /// What is in it; `None` where there is no file yet.
@@ -48,13 +51,18 @@ pub struct Ground {
     pub key: Result<Option<Place>, String>,
 }
 
-/// Looks. A fault means that there is no store of a kind that this program knows.
+/// Looks.
 pub async fn ground(config: &Arc<Config>) -> Result<Ground, Fault> {
-    let path = sqlite_path(config)?.to_owned();
+    let key = canary_key_stands(config).map_err(|fault| fault.to_string());
+    let Some(path) = sqlite_path(config) else { return shared(config, key).await };
+    let path = path.to_owned();
     let absolute = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
     let held = Store::is_held_now(&path);
     let stored = match absolute.exists() {
-        true => stored(&path).await.map(Some),
+        true => match Store::open(&path, store::Mode::Read, wall_now()).await {
+            Ok(store) => stored(store).await.map(Some),
+            Err(fault) => Err(fault),
+        },
         false => Ok(None),
     };
     let directory = absolute.parent().unwrap_or(Path::new("/")).to_owned();
@@ -65,12 +73,24 @@ pub async fn ground(config: &Arc<Config>) -> Result<Ground, Fault> {
         (written, medium(&directory))
     });
     let (written, medium) = looked.await.unwrap_or((None, None));
-    let key = canary_key_stands(config).map_err(|fault| fault.to_string());
-    Ok(Ground { path, held, stored, written, medium, key })
+    Ok(Ground { path: path.display().to_string(), shared: false, held, stored, written, medium, key })
 }
 
-async fn stored(path: &Path) -> Result<Stored, StoreFault> {
-    let store = Store::open(path, store::Mode::Read, wall_now()).await?;
+/// A database on a server: it is opened as a replica would, and read.
+async fn shared(config: &Config, key: Result<Option<Place>, String>) -> Result<Ground, Fault> {
+    let (held, stored) = match store_to_read(config).await? {
+        Ok(store) => {
+            let held = store.is_led().await;
+            (held, stored(store).await.map(Some))
+        }
+        Err(StoreFault::Missing { .. }) => (Ok(false), Ok(None)),
+        Err(fault) => (Err(fault.clone()), Err(fault)),
+    };
+    let path = "the database".to_owned();
+    Ok(Ground { path, shared: true, held, stored, written: None, medium: None, key })
+}
+
+async fn stored(store: Store) -> Result<Stored, StoreFault> {
     let kept = store.load(wall_now()).await;
     store.close().await;
     let kept = kept?;

@@ -69,7 +69,7 @@ pub(super) fn server(server: &Server, web: &Result<Vec<String>, String>) -> Vec<
 
 /// The store: whether it opens, can be written, and lies where it stays.
 pub(super) fn store(ground: &Ground) -> Vec<Row> {
-    let path = ground.path.display().to_string();
+    let path = ground.path.as_str();
     let fault = |subject: &str, sentence: &str| {
         let (seen, remedy) = halves(sentence);
         Row::fail(Part::Store, subject, seen, remedy)
@@ -98,7 +98,10 @@ pub(super) fn store(ground: &Ground) -> Vec<Row> {
     rows.push(match (&ground.held, &ground.written) {
         (Err(why), _) => fault("writing", &why.to_string()),
         (Ok(true), _) => Row::ok(Part::Store, "writing", "a running scopewatch holds it; it was only read"),
-        (Ok(false), Some(Err(kind))) => unwritable(&path, *kind),
+        (Ok(false), None) if ground.shared => {
+            Row::ok(Part::Store, "writing", "no replica leads at this moment; it was only read")
+        }
+        (Ok(false), Some(Err(kind))) => unwritable(path, *kind),
         (Ok(false), Some(Ok(()))) => {
             Row::ok(Part::Store, "writing", "its directory takes what is written, durably")
         }

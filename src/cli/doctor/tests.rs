@@ -306,6 +306,7 @@ fn what_our_own_tokens_lack() {
 fn ground() -> Ground {
     Ground {
         path: "/x/state.db".into(),
+        shared: false,
         held: Ok(false),
         stored: Ok(Some(Stored { unfinished: 0, latched: Vec::new() })),
         written: Some(Ok(())),

@@ -1,5 +1,5 @@
-//! What only looks into the store does so on a PostgreSQL server too, by a URL that lies in a file; what would write says
-//! that it cannot. Needs tests/postgres/cluster.py.
+//! What only looks into the store does so on a PostgreSQL server too, by a URL that lies in a file; what would write needs
+//! the lease. Needs tests/postgres/cluster.py.
 
 use crate::app;
 use crate::moment::Timestamp;
@@ -33,7 +33,7 @@ async fn what_only_looks_works_on_a_server_too() {
     assert!(matches!(absent, StoreFault::Missing { .. }), "{absent}");
     assert!(app::remembered(&config).await.1.is_some_and(|why| why.contains("there is no journal")));
 
-    let (store, _) = place.led().await;
+    let (store, lease) = place.led().await;
     let latched = Breaker { organization: "acme".into(), at: Timestamp(1), why: "a public canary".into() };
     store.write(&[Write::Breaker(latched.clone())]).await.expect("writes");
     let (canaries, breakers) = app::list_canaries(&config).await.expect("reads");
@@ -42,7 +42,11 @@ async fn what_only_looks_works_on_a_server_too() {
     let reader = app::store_to_read(&config).await.expect("a URL").expect("opens");
     assert_eq!(reader.verify().await.expect("reads").entries, 2);
 
+    assert!(app::is_served(&config).await.expect("reads"));
     let fault = app::unlatch(&config).await.expect_err("it would write");
-    assert!(fault.to_string().contains("PostgreSQL"), "{fault}");
+    assert!(fault.to_string().contains("is in use"), "{fault}");
+    store.release(&lease).await.expect("releases");
+    assert!(!app::is_served(&config).await.expect("reads"));
+    assert_eq!(app::unlatch(&config).await.expect("nobody leads").0, ["acme"]);
     place.end().await;
 }

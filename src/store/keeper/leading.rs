@@ -2,12 +2,42 @@
 
 use std::sync::atomic::Ordering;
 
+use tokio::time::Instant;
+
 use super::super::lease::{self, Lease};
 use super::super::{Mode, Operation, StoreFault, evidence, opening, postgres};
-use super::{Connection, Opened, Purpose, Seen, Stand, Store, Trouble, Witnesses, Writing, locked};
+use super::{Back, Connection, Opened, Purpose, Seen, Stand, Store, Trouble, Witnesses, Writing, locked};
 use crate::moment::Timestamp;
 
 impl Store {
+    /// Whether several processes may have it open, so that there are turns of writing to it.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.back, Back::Server(_))
+    }
+
+    /// Whether a process leads at this moment: it holds the lease of a shared journal.
+    pub async fn is_led(&self) -> Result<bool, StoreFault> {
+        let look = async |connection: &mut Connection| lease::is_held(connection, lease::WRITER).await;
+        self.run(&self.aside, Operation::Load, Some(Purpose::Look), look).await
+    }
+
+    /// The fault of whoever wanted to write while somebody else does.
+    pub fn is_taken(&self) -> StoreFault {
+        self.told(Trouble::Taken, Operation::Open)
+    }
+
+    /// Whether what rests on this journal may still leave, by our own clock alone: the lease, where there is one, is not
+    /// over.
+    pub fn vouches(&self) -> bool {
+        let in_time = |lease: &Lease| Instant::now() < lease.until;
+        match &self.back {
+            Back::File(_) => true,
+            Back::Server(_) => {
+                locked(&self.writing).as_ref().and_then(|writing| writing.lease.as_ref()).is_some_and(in_time)
+            }
+        }
+    }
+
     /// Takes this resource for this holder, if nobody has it. The holder's name is that of one process.
     pub async fn take(&self, resource: &str, holder: &str) -> Result<Option<Lease>, StoreFault> {
         let look = async |connection: &mut Connection| {

@@ -1,0 +1,204 @@
+//! The life of the round loop over its turns: it waits until the journal is this process's to write to, goes on where the
+//! journal stops, and waits again when it was lost. Meanwhile it shows what the journal has.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use crate::hub::names::Signer;
+use crate::metrics::Metrics;
+use crate::moment::Moment;
+use crate::probe::Prober;
+use crate::round::drive::{Driver, Ended, Outlet};
+use crate::round::{Engine, Event, Mode};
+use crate::schedule::Classes;
+use crate::store::{Durability, Store, StoreFault};
+
+use super::Ground;
+use super::clock::wall_now;
+use super::outlet::Shown;
+use super::turns::{self, Turn};
+
+/// How often it is looked whether the turn is free: a holder that died is followed this much after its lease at most.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How often a process that waits shows the journal anew, unless reading it takes more than a twentieth of that.
+const SHOW: Duration = Duration::from_secs(5);
+
+/// All that outlives a turn.
+pub(super) struct Life {
+    store: Arc<Store>,
+    mode: Mode,
+    signer: Signer,
+    metrics: Metrics,
+    /// A reload may put another in its place.
+    pub prober: Arc<ArcSwap<Prober>>,
+    outlet: Shown,
+    events: mpsc::Receiver<Event>,
+    began: Instant,
+    /// The turn that began with the opening.
+    first: Option<Term>,
+}
+
+/// A turn, and the engine that goes on where the journal stopped.
+struct Term {
+    turn: Turn,
+    engine: Engine,
+    first: Event,
+}
+
+impl Life {
+    /// Begins the turn of whoever opened a file. What is wrong with the journal is told at once.
+    pub(super) async fn begin(
+        ground: Ground,
+        mode: Mode,
+        metrics: Metrics,
+        events: mpsc::Receiver<Event>,
+    ) -> Result<Life, StoreFault> {
+        let Ground { store, signer, outlet, prober, began } = ground;
+        let prober = Arc::new(ArcSwap::from_pointee(prober));
+        let mut life = Life { store, mode, signer, metrics, prober, outlet, events, began, first: None };
+        if !life.store.is_shared()
+            && let Some(turn) = Turn::take(&life.store, "").await?
+        {
+            life.first = Some(Term { turn, engine: life.engine().await?, first: Event::Wake });
+            super::stands(&mut life.outlet, &life.store);
+        }
+        Ok(life)
+    }
+
+    /// Until it is told to stop.
+    pub(super) async fn run(mut self) {
+        let name = turns::own_name();
+        let mut waited = false;
+        loop {
+            let Some(term) = self.next(&name, waited).await else { break };
+            waited = true;
+            self.told_to_lead(true);
+            self.tell_durability().await;
+            let driver = Driver {
+                engine: term.engine,
+                prober: self.prober.clone(),
+                store: self.store.clone(),
+                outlet: self.outlet,
+                events: self.events,
+                first: term.first,
+                began: self.began,
+                lost: term.turn.lost.clone(),
+            };
+            Ended { outlet: self.outlet, events: self.events } = driver.run().await;
+            self.told_to_lead(false);
+            if !term.turn.is_lost() {
+                term.turn.give_back(&self.store).await;
+                break;
+            }
+            tracing::warn!(
+                "the lease of the journal was lost; whoever takes it next goes on, and this replica waits for its turn"
+            );
+        }
+        self.outlet.tell_head();
+        if let Ok(store) = Arc::try_unwrap(self.store) {
+            store.close().await;
+        }
+    }
+
+    fn told_to_lead(&self, leads: bool) {
+        if self.store.is_shared() {
+            self.metrics.leads(leads);
+            if leads {
+                tracing::info!("this replica leads: it probes, writes and tells");
+            }
+        }
+    }
+
+    /// Where a write lies once it is acknowledged, as far as the store can tell: with a standby that takes over by itself
+    /// and was not waited for, the latest writes may be lost.
+    async fn tell_durability(&mut self) {
+        let Ok(level) = self.store.durability().await else { return };
+        self.metrics.durable(level.as_str());
+        if self.store.is_shared() && level == Durability::Local {
+            tracing::warn!(
+                journal_durability = level.as_str(),
+                "the database acknowledges what lies on its own machine alone; if another server may take over by itself, set synchronous_standby_names"
+            );
+        }
+    }
+
+    /// Waits for the turn; `None` when told to stop.
+    async fn next(&mut self, name: &str, waited: bool) -> Option<Term> {
+        if let Some(term) = self.first.take() {
+            return Some(term);
+        }
+        let mut waited = waited;
+        let mut shows_at = Instant::now();
+        loop {
+            let store = self.store.clone();
+            let taken = tokio::select! {
+                biased;
+                () = stopped(&mut self.events) => return None,
+                taken = Turn::take(&store, name) => taken,
+            };
+            match taken {
+                Ok(Some(turn)) => match self.engine().await {
+                    Ok(engine) => {
+                        super::stands(&mut self.outlet, &store);
+                        // What fell due while nobody led was missed.
+                        let first = if waited { Event::Due(Classes::ALL) } else { Event::Wake };
+                        return Some(Term { turn, engine, first });
+                    }
+                    Err(fault) => {
+                        turn.give_back(&store).await;
+                        self.outlet.store_failed(&fault);
+                    }
+                },
+                Ok(None) => {
+                    if !waited {
+                        tracing::info!(
+                            "another replica leads; this one waits for its turn and shows the journal"
+                        );
+                        self.told_to_lead(false);
+                    }
+                    self.outlet.answers();
+                }
+                Err(fault) => self.outlet.store_failed(&fault),
+            }
+            waited = true;
+            if Instant::now() >= shows_at {
+                let began = Instant::now();
+                self.show().await;
+                shows_at = Instant::now() + SHOW.max(began.elapsed() * 20);
+            }
+            tokio::select! {
+                () = stopped(&mut self.events) => return None,
+                () = sleep_until(Instant::now() + LOOK) => {}
+            }
+        }
+    }
+
+    /// An engine that goes on where the journal stopped.
+    async fn engine(&mut self) -> Result<Engine, StoreFault> {
+        let config = self.outlet.config.load_full();
+        super::engine(&self.store, config, self.mode, &self.signer, self.began).await
+    }
+
+    /// Shows what the journal has. What keeps it from being read is told where the turn is asked for.
+    async fn show(&mut self) {
+        let Ok(engine) = self.engine().await else { return };
+        let now = Moment { wall: wall_now(), mono: self.began.elapsed() };
+        self.outlet.publish(engine.only_show(now));
+        self.outlet.recovered();
+    }
+}
+
+/// Until a stop is asked for. What else is asked of a process that does not lead comes to nothing: ticks are the
+/// leader's, and a config that was reloaded is read where an engine begins.
+async fn stopped(events: &mut mpsc::Receiver<Event>) {
+    while let Some(event) = events.recv().await {
+        if matches!(event, Event::Stop) {
+            return;
+        }
+    }
+}
