@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT / "tests" / "blackbox"))
 from scenario import BIN, free_port, http, wait_until  # noqa: E402
 
 KUBERNETES = "1.34"
-OVERLAYS = ("example", "try")
+OVERLAYS = ("example", "try", "replicas")
 RULES = DEPLOY / "prometheus/scopewatch.rules.yml"
 OBJECT = DEPLOY / "kubernetes/components/prometheus-operator/prometheusrule.yaml"
 OBJECT_HEAD = """\
@@ -135,7 +135,8 @@ def restricted(documents):
     labels = kinds["Namespace"]["metadata"]["labels"]
     policy = kinds["NetworkPolicy"]["spec"]
     whole = {
-        "one pod": len(pods) == 1 and kinds["StatefulSet"]["spec"]["replicas"] == 1,
+        "one pod on a volume, or several on none": len(pods) == 1
+        and (kinds["StatefulSet"]["spec"]["replicas"] == 1) == ("volumeClaimTemplates" in kinds["StatefulSet"]["spec"]),
         "the namespace enforces": labels.get("pod-security.kubernetes.io/enforce") == "restricted",
         "both ways are closed": sorted(policy["policyTypes"]) == ["Egress", "Ingress"] and policy["egress"] and policy["ingress"],
         "a disruption budget": "PodDisruptionBudget" in kinds,
@@ -192,6 +193,8 @@ def kubernetes(tally, folder):
             "unbounded memory": lambda pod, _: pod["containers"][-1]["resources"].pop("limits"),
             "liveness by the Hub": lambda pod, _: pod["containers"][0]["livenessProbe"]["httpGet"].update(path="/-/ready"),
             "the latest image": lambda pod, _: pod["containers"][0].update(image="ghcr.io/scopewatch/scopewatch:latest"),
+            "more or fewer pods": lambda _, all: next(one for one in all if one["kind"] == "StatefulSet")["spec"].update(
+                replicas=4 - next(one for one in all if one["kind"] == "StatefulSet")["spec"]["replicas"]),
             "an open policy": lambda _, all: next(one for one in all if one["kind"] == "NetworkPolicy")["spec"].update(policyTypes=["Ingress"]),
         }.items():
             planted(what, restricted, change)
