@@ -133,11 +133,7 @@ impl Store {
                 identity = postgres::identity(&mut connection).await.map_err(told)?;
                 connection
             }
-            Mode::Read => {
-                let mut connection = server.connect().await.map_err(told)?;
-                postgres::check_version(&mut connection).await.map_err(told)?;
-                connection
-            }
+            Mode::Read => postgres::look(&server).await.map_err(told)?,
         };
         let store = Store::new(Back::Server(Box::new(server)), mode, connection);
         locked(&store.seen).identity = identity;

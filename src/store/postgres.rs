@@ -222,8 +222,38 @@ async fn version(connection: &mut Connection) -> Result<i64, Trouble> {
     }
 }
 
-/// A reader changes nothing, so that the version must already be ours.
-pub(super) async fn check_version(connection: &mut Connection) -> Result<(), Trouble> {
+/// A connection to read over. A reader changes nothing, so that the version must already be ours.
+pub(super) async fn look(server: &Server) -> Result<Connection, Trouble> {
+    open(server, check_version).await
+}
+
+/// Brings the tables to our version, however many are doing the same.
+pub(super) async fn migrate(server: &Server) -> Result<Connection, Trouble> {
+    open(server, migrate_once).await
+}
+
+/// A connection on which this was done. It is tried again where somebody else did the same at once, and where the line was
+/// one that a pooler held and that had ended meanwhile.
+async fn open(
+    server: &Server,
+    first: impl AsyncFn(&mut Connection) -> Result<(), Trouble>,
+) -> Result<Connection, Trouble> {
+    let mut tried = 0;
+    loop {
+        let mut connection = server.connect().await?;
+        match first(&mut connection).await {
+            Ok(()) => return Ok(connection),
+            Err(trouble) if tried < TRIES && (trouble.is_a_clash() || trouble.is_a_lost_line()) => {
+                tried += 1;
+                connection.close_hard().await;
+                sleep(Duration::from_millis(50) * tried).await;
+            }
+            Err(trouble) => return Err(trouble),
+        }
+    }
+}
+
+async fn check_version(connection: &mut Connection) -> Result<(), Trouble> {
     connection.begin(Purpose::Look).await?;
     let found = version(connection).await?;
     connection.rollback().await?;
@@ -231,23 +261,6 @@ pub(super) async fn check_version(connection: &mut Connection) -> Result<(), Tro
         0 => Err(Trouble::Missing),
         found if found < KNOWN => Err(Trouble::Older { found, known: KNOWN }),
         _ => Ok(()),
-    }
-}
-
-/// Brings the tables to our version, however many are doing the same.
-pub(super) async fn migrate(server: &Server) -> Result<Connection, Trouble> {
-    let mut tried = 0;
-    loop {
-        let mut connection = server.connect().await?;
-        match migrate_once(&mut connection).await {
-            Ok(()) => return Ok(connection),
-            Err(trouble) if tried < TRIES && trouble.is_a_clash() => {
-                tried += 1;
-                connection.close_hard().await;
-                sleep(Duration::from_millis(50) * tried).await;
-            }
-            Err(trouble) => return Err(trouble),
-        }
     }
 }
 
