@@ -91,13 +91,17 @@ impl Life {
             };
             Ended { outlet: self.outlet, events: self.events } = driver.run().await;
             self.told_to_lead(false);
-            if !term.turn.is_lost() {
-                term.turn.give_back(&self.store).await;
+            let lost = term.turn.is_lost();
+            if lost {
+                tracing::warn!(
+                    "the lease of the journal was lost; whoever takes it next goes on, and this replica waits for its turn"
+                );
+            }
+            // Also where the journal is another one now, and the lease still runs: nobody need wait for its end.
+            term.turn.give_back(&self.store).await;
+            if !lost {
                 break;
             }
-            tracing::warn!(
-                "the lease of the journal was lost; whoever takes it next goes on, and this replica waits for its turn"
-            );
         }
         self.outlet.tell_head();
         if let Ok(store) = Arc::try_unwrap(self.store) {

@@ -55,8 +55,12 @@ impl Store {
         .await
     }
 
-    /// The same lease for longer; `None` where it is over.
+    /// The same lease for longer; `None` where it is over, or good for nothing: who found that the journal is not the one
+    /// that it left writes nothing more with it, and must not keep the next writer away.
     pub async fn renew(&self, lease: &Lease) -> Result<Option<Lease>, StoreFault> {
+        if self.superseded.load(Ordering::Acquire) {
+            return Ok(None);
+        }
         let renewed = self
             .run(&self.aside, Operation::Write, Some(Purpose::Write), async |connection: &mut Connection| {
                 let renewed = lease::renew(connection, lease).await?;

@@ -7,6 +7,7 @@ everywhere! {
     a_new_journal_is_the_first_and_then_goes_on,
     rows_that_a_failover_lost_are_noticed_by_who_wrote_them,
     rows_that_a_failover_lost_are_noticed_by_who_saw_them,
+    who_finds_rows_missing_keeps_the_lease_no_longer,
     an_emptied_journal_is_noticed,
     another_server_is_noticed,
     a_reader_changes_nothing,
@@ -15,6 +16,12 @@ everywhere! {
 const LOSE: &str = "SET session_replication_role = replica;
     DELETE FROM evidence WHERE seq > 3; DELETE FROM canaries WHERE id > 1; DELETE FROM transitions WHERE canary > 1;
     DELETE FROM creations WHERE rowid > 1; DELETE FROM leases;
+    UPDATE fence SET epoch = 1";
+
+/// The same, of a lease that is older than what was lost: the standby has it.
+const LOSE_BUT_THE_LEASE: &str = "SET session_replication_role = replica;
+    DELETE FROM evidence WHERE seq > 3; DELETE FROM canaries WHERE id > 1; DELETE FROM transitions WHERE canary > 1;
+    DELETE FROM creations WHERE rowid > 1;
     UPDATE fence SET epoch = 1";
 
 const EMPTY: &str = "SET session_replication_role = replica;
@@ -84,6 +91,23 @@ async fn rows_that_a_failover_lost_are_noticed_by_who_saw_them(place: Place) {
     assert_eq!(follower.take(WRITER, "b").await.expect("answers"), None);
     let past = leads(&follower, &place).await;
     assert!(matches!(past, Past::Regressed { known: 7, found } if found > 7), "{past:?}");
+    place.end().await;
+}
+
+async fn who_finds_rows_missing_keeps_the_lease_no_longer(place: Place) {
+    let (store, lease) = place.led().await;
+    for id in 1..4 {
+        writes(&store, id).await;
+    }
+    place.meddle(LOSE_BUT_THE_LEASE).await;
+    assert!(store.renew(&lease).await.expect("answers").is_some(), "nothing was noticed yet");
+    store.write(&[creation("bob", NOW)]).await.expect_err("not what it left");
+    assert_eq!(store.renew(&lease).await.expect("answers"), None);
+    assert!(store.release(&lease).await.expect("answers"), "nobody need wait for its end");
+    let again = store.take(WRITER, "again").await.expect("answers").expect("free");
+    store.lead(&again, NOW).await.expect("leads");
+    assert_eq!(store.load(NOW).await.expect("loads").past, Past::Regressed { known: 7, found: 3 });
+    assert!(store.renew(&again).await.expect("answers").is_some(), "it is the writer of what is there now");
     place.end().await;
 }
 
