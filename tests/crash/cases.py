@@ -32,6 +32,7 @@ class Outcome:
     quarantined: int = 0
     open: int = 0                   # canaries that were neither refused nor gone at a death
     seconds: float = 0.0
+    figures: str = ""               # what was measured, in words
 
 
 class Case:

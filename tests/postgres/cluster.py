@@ -79,13 +79,18 @@ def certificates(where):
     os.chmod(where / "server.key", 0o600)
 
 
+def own(where, who):
+    if os.geteuid() == 0:
+        os.chown(where, who.pw_uid, who.pw_gid)
+
+
 class Server:
-    def __init__(self, where, who, files=None):
+    def __init__(self, where, who, files=None, more=()):
+        """`more`: settings, which win over ours."""
         self.where, self.who, self.port = where, who, free_port()
         self.data, self.log = where / "data", where / "log"
         where.mkdir()
-        if os.geteuid() == 0:
-            os.chown(where, who.pw_uid, who.pw_gid)
+        own(where, who)
         self.run("initdb", "-D", self.data, "-U", "scopewatch", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8")
         options = ["fsync=off", "full_page_writes=off", "max_connections=200", f"port={self.port}", "listen_addresses='127.0.0.1'",
                    f"unix_socket_directories='{where}'", "log_min_messages=warning", "shared_buffers=32MB"]
@@ -98,7 +103,7 @@ class Server:
             rules = self.data / "pg_hba.conf"
             rules.write_text("host all keyed 127.0.0.1/32 scram-sha-256\nhostnossl all sealed 127.0.0.1/32 reject\n" + rules.read_text())
         with open(self.data / "postgresql.conf", "a") as settings:
-            settings.write("\n".join(options) + "\n")
+            settings.write("\n".join([*options, *more]) + "\n")
         self.start()
 
     def run(self, name, *words):
