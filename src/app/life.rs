@@ -150,7 +150,8 @@ impl Life {
                     Ok(engine) => {
                         super::stands(&mut self.outlet, &store);
                         // What fell due while nobody led was missed.
-                        let first = if waited { Event::Due(Classes::ALL) } else { Event::Wake };
+                        let at_once = waited || self.outlet.config.load().schedule.on_start;
+                        let first = if at_once { Event::Due(Classes::ALL) } else { Event::Wake };
                         return Some(Term { turn, engine, first });
                     }
                     Err(fault) => {

@@ -130,9 +130,9 @@ fn drive(life: Life, tasks: &mut JoinSet<()>) -> oneshot::Receiver<()> {
     round_over
 }
 
-/// A round at once, where the config wants one.
+/// A round at once, where the config wants one. With several replicas it comes with the turn.
 async fn first_round(config: &Config, events: &mpsc::Sender<Event>) {
-    if config.schedule.on_start {
+    if config.schedule.on_start && sqlite_path(config).is_some() {
         // The loop was just started; its queue is empty.
         let _ = events.send(Event::Due(Classes::ALL)).await;
     }

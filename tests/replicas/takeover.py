@@ -10,6 +10,7 @@ import threading
 import time
 
 import judge
+from bench import NEVER
 from cases import OVERTAKEN, Case, Outcome
 from points import WAYS
 from replicas import FAILOVER, OFTEN, Database, Shared, SharedAsleep, SharedJournal, SharedRecord, first_request, wait_until
@@ -86,6 +87,17 @@ class TakeOver(Case):
         return []
 
 
+class First(TakeOver):
+    """Nothing is ever due: what is probed is the round of its start (`schedule.on_start`)."""
+
+    kind, home = "the first of all", {"users": 1, "schedule": NEVER}
+
+    def act(self, home):
+        home.replica()
+        wait_until(lambda: posts(home) == 1, 20, "the round of its start")
+        return []
+
+
 class Ended(TakeOver):
     kind, bound = "told to stop", CLEAN_BOUND
 
@@ -152,7 +164,7 @@ class Divided(TakeOver):
 
 
 def planned():
-    return [TakeOver(), Ended(), Asleep(), *(AsleepAt(point) for point in OVERTAKEN),
+    return [First(), TakeOver(), Ended(), Asleep(), *(AsleepAt(point) for point in OVERTAKEN),
             AsleepAt("loop.send.create", planted="no check at send"), Divided()]
 
 
