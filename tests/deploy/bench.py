@@ -59,7 +59,7 @@ def http(url, method="GET", body=None, timeout=20):
 
 
 def until(condition, what, seconds=60):
-    """(the condition's first true value, seconds it took); Broken with `what` when there is none."""
+    """(the condition's first true value, seconds it took); Broken with `what`, or what it says then, when there is none."""
     began, last = time.monotonic(), None
     while True:
         try:
@@ -69,7 +69,7 @@ def until(condition, what, seconds=60):
         except (OSError, ValueError, KeyError) as error:
             last = error
         if time.monotonic() - began > seconds:
-            raise Broken(f"within {seconds} s expected: {what}" + (f" (last error: {last})" if last else ""))
+            raise Broken(f"within {seconds} s expected: {what() if callable(what) else what}" + (f" (last error: {last})" if last else ""))
         time.sleep(0.1)
 
 

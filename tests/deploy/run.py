@@ -53,7 +53,7 @@ def story(bench, tell):
 def story_ends(bench, tell):
     began = time.monotonic()
     bench.steer("PATCH", "world", {"tokens": {"limited": {"scopes": []}}})
-    until(lambda: not bench.firing(), "the grants are resolved")
+    until(lambda: not bench.firing(), lambda: f"the grants are resolved; these fire: {bench.firing()}")
     by_prometheus = time.monotonic() - began
     for url in (bench.direct, bench.mortal, bench.by_rules, bench.alertmanager):
         until(lambda url=url: not both_ways.shown(url), "the grants are resolved in every Alertmanager")
