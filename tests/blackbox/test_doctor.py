@@ -221,8 +221,10 @@ class Doctor(Case):
             items = self.doctor(expect=1)
             self.assertTrue(any(i["part"] == "store" and i["state"] == "fail"
                                 and all(w in f"{i['seen']} {i['remedy']}" for w in words) for i in items), f"{place}\n{self.last}")
-        self.config["store"]["url"] = "postgres://scopewatch@db.example/state"
-        self.item(self.doctor(expect=1), "store", "journal", "fail", "PostgreSQL")
+        self.config["store"]["url"] = "postgres://scopewatch@127.0.0.1:1/state"
+        items = self.doctor(expect=1)
+        self.item(items, "store", "journal", "fail", "the database 127.0.0.1:1/state cannot be reached")
+        self.item(items, "store", "key", "fail", "canary_key is needed with PostgreSQL")
         self.config["store"]["url"] = f"sqlite://{self.dir}/state/state.db"
         (self.dir / "state/state.key").write_bytes(b"short")
         self.item(self.doctor(expect=1), "store", "key", "fail", "shorter than 32 bytes")
