@@ -4,6 +4,8 @@ Whoever slept sends nothing that was decided before, wherever it fell asleep, an
 more cases are planted: a sleeper that asks nobody at the gate, and two daemons that keep a journal each.
 """
 
+import json
+import re
 import signal
 import statistics
 import threading
@@ -88,14 +90,24 @@ class TakeOver(Case):
 
 
 class First(TakeOver):
-    """Nothing is ever due: what is probed is the round of its start (`schedule.on_start`)."""
+    """Nothing is ever due: what is probed is the round of its start (`schedule.on_start`). Who waits shows what it found."""
 
     kind, home = "the first of all", {"users": 1, "schedule": NEVER}
 
     def act(self, home):
-        home.replica()
+        first = home.replica()
         wait_until(lambda: posts(home) == 1, 20, "the round of its start")
+        waiting = home.replica()
+        wait_until(lambda: waiting.leads() is False, 20, "the second one waits")
+        wait_until(lambda: shown(first)[0] and shown(waiting) == shown(first), 20, "who waits shows what the leader shows")
+        waiting.get("/-/ready")
         return []
+
+
+def shown(replica):
+    """What it says of checks and findings, without when."""
+    results = [line for line in replica.get("/metrics").splitlines() if re.match("scopewatch_check_(allowed|drift|undetermined)", line)]
+    return results, [one["id"] for one in json.loads(replica.get("/api/v1/findings"))["findings"]]
 
 
 class Ended(TakeOver):
