@@ -39,8 +39,8 @@ pub(super) struct Life {
     outlet: Shown,
     events: mpsc::Receiver<Event>,
     began: Instant,
-    /// The turn that began with the opening.
-    first: Option<Term>,
+    /// The turn that began with the opening of a file.
+    opened: Option<Term>,
 }
 
 /// A turn, and the engine that goes on where the journal stopped.
@@ -60,11 +60,11 @@ impl Life {
     ) -> Result<Life, StoreFault> {
         let Ground { store, signer, outlet, prober, began } = ground;
         let prober = Arc::new(ArcSwap::from_pointee(prober));
-        let mut life = Life { store, mode, signer, metrics, prober, outlet, events, began, first: None };
+        let mut life = Life { store, mode, signer, metrics, prober, outlet, events, began, opened: None };
         if !life.store.is_shared()
             && let Some(turn) = Turn::take(&life.store, "").await?
         {
-            life.first = Some(Term { turn, engine: life.engine().await?, first: Event::Wake });
+            life.opened = Some(Term { turn, engine: life.engine().await?, first: Event::Wake });
             super::stands(&mut life.outlet, &life.store);
         }
         Ok(life)
@@ -133,7 +133,7 @@ impl Life {
 
     /// Waits for the turn; `None` when told to stop.
     async fn next(&mut self, name: &str, waited: bool) -> Option<Term> {
-        if let Some(term) = self.first.take() {
+        if let Some(term) = self.opened.take() {
             return Some(term);
         }
         let mut waited = waited;
