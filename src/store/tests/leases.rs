@@ -83,6 +83,11 @@ async fn a_lease_is_renewed_in_time_or_not_at_all(place: Place) {
     let renewed = store.renew(&lease).await.expect("answers").expect("in time");
     assert!(renewed.until >= lease.until && renewed.epoch == lease.epoch);
     assert_eq!(store.epoch_now().await, Some(lease.epoch));
+    assert!(store.vouches(), "by our own clock");
+    tokio::time::pause();
+    tokio::time::advance(TTL - MARGIN).await;
+    assert!(!store.vouches(), "whatever the database says");
+    tokio::time::resume();
     place.meddle("UPDATE leases SET expires_at = clock_timestamp()").await;
     assert_eq!(store.renew(&lease).await.expect("answers"), None, "too late, although nobody took it");
     assert_eq!(store.epoch_now().await, None);
