@@ -35,6 +35,12 @@ LISTS = {"expectations": {"read-only": [
     {"permission": "org.billing", "access": "denied"}]}}
 
 
+async def follow(page, link):
+    """To the next page, whole: a click alone returns while its rows are still arriving."""
+    async with page.expect_navigation():
+        await link.click()
+
+
 async def names(page):
     return await page.locator(".matrix .name").all_inner_texts()
 
@@ -62,9 +68,9 @@ async def pages(page, base):
         following = page.locator(".pages a[rel=next]")
         if not await following.count():
             break
-        await following.click()
+        await follow(page, following)
     problems += whole(found)
-    await page.locator(".pages a[rel=prev]").click()
+    await follow(page, page.locator(".pages a[rel=prev]"))
     if "page=19" not in page.url:
         problems.append(f"the page before the last is {page.url}")
     return problems, found

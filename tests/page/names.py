@@ -280,7 +280,8 @@ async def ask(page, base, name, tally):
     """The form takes a hostile name, says it again as it is, and finds its token."""
     await page.goto(base + "/")
     await page.locator("[name=token]").fill(name)
-    await page.locator("form button").click()
+    async with page.expect_navigation():
+        await page.locator("form button").click()
     again, rows = await page.locator("[name=token]").input_value(), await page.evaluate(ROWS)
     problems = await strange(page)
     shown = [flat(row[0]) for row in rows]
