@@ -3,7 +3,7 @@
 //! # The map
 //!
 //! ```text
-//! words      access exchange intent moment report secret      plain values, each word spelled once
+//! words      access errand exchange intent moment report secret      plain values, each word spelled once
 //! core       config schedule plan pace hub compare alert      decisions: no clock, no dice, no I/O
 //!            explain render baseline                          what is told of them, as text
 //! edges      probe store metrics notify serve logging         one kind of I/O each, strangers to one another
@@ -45,6 +45,7 @@ pub mod baseline;
 pub mod cli;
 pub mod compare;
 pub mod config;
+pub mod errand;
 pub mod exchange;
 pub mod explain;
 #[cfg(any(test, feature = "fuzzing"))]

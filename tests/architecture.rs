@@ -28,6 +28,7 @@ const ROOMS: &[(&str, Kind, &str)] = &[
     ("planted",   Word,  "access"), // defects of tests; in every build that anybody runs it is the constant `false`
     ("secret",    Word,  ""),
     ("exchange",  Word,  "access moment"),
+    ("errand",    Word,  "access exchange moment"),
     ("intent",    Word,  "access moment"),
     ("report",    Word,  "access intent moment"),
 
@@ -49,9 +50,9 @@ const ROOMS: &[(&str, Kind, &str)] = &[
     ("serve",     Edge,  "access intent metrics moment render report"), // render: the schemas that its API promises
     ("logging",   Edge,  "access secret"),
 
-    ("round",     Shell, "access exchange intent moment planted report secret \
+    ("round",     Shell, "access errand exchange intent moment planted report secret \
                           config schedule plan pace hub compare alert explain probe store"),
-    ("app",       Shell, "access exchange intent moment planted report secret config schedule plan pace hub compare alert \
+    ("app",       Shell, "access errand exchange intent moment planted report secret config schedule plan pace hub compare alert \
                           probe store metrics notify serve logging round"),
     ("cli",       Shell, "access exchange intent moment report secret config schedule plan pace hub compare alert \
                           explain render baseline probe store metrics notify serve logging round app simulator"),

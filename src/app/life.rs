@@ -6,19 +6,21 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::hub::names::Signer;
 use crate::metrics::Metrics;
 use crate::moment::Moment;
 use crate::probe::Prober;
-use crate::round::drive::{Driver, Ended, Outlet};
+use crate::round::drive::{Away, Driver, Ended, Outlet, World};
 use crate::round::{Engine, Event, Mode};
 use crate::schedule::Classes;
-use crate::store::{Durability, Store, StoreFault};
+use crate::store::{Durability, Helpers, Store, StoreFault};
 
 use super::Ground;
 use super::clock::wall_now;
+use super::helper::Helper;
 use super::outlet::Shown;
 use super::turns::{self, Turn};
 
@@ -79,12 +81,14 @@ impl Life {
             waited = true;
             self.told_to_lead(true);
             self.tell_durability().await;
+            let away = self.away(term.engine.epoch());
             let driver = Driver {
                 engine: term.engine,
                 prober: self.prober.clone(),
                 store: self.store.clone(),
                 outlet: self.outlet,
                 events: self.events,
+                away,
                 first: term.first,
                 began: self.began,
                 lost: term.turn.lost.clone(),
@@ -118,6 +122,32 @@ impl Life {
         }
     }
 
+    /// The way to the replicas that wait, where there may be any.
+    fn away(&self, epoch: i64) -> Option<Away> {
+        let metrics = self.metrics.clone();
+        let seen = Box::new(move |helpers: Helpers| metrics.waiting(helpers.alike, helpers.unlike));
+        let world = World { wall: wall_now, seen };
+        let over =
+            || Away::over(self.store.clone(), epoch, self.signer.clone(), self.outlet.config.clone(), world);
+        self.store.is_shared().then(over)
+    }
+
+    /// Helps the leader meanwhile.
+    fn help(&self, name: &str) -> JoinSet<()> {
+        let helper = Helper {
+            name: name.to_owned(),
+            store: self.store.clone(),
+            config: self.outlet.config.clone(),
+            prober: self.prober.clone(),
+            keys: self.outlet.more_keys(),
+            signer: self.signer.clone(),
+            metrics: self.metrics.clone(),
+        };
+        let mut helping = JoinSet::new();
+        helping.spawn(helper.run());
+        helping
+    }
+
     /// Where a write lies once it is acknowledged, as far as the store can tell: with a standby that takes over by itself
     /// and was not waited for, the latest writes may be lost.
     async fn tell_durability(&mut self) {
@@ -138,6 +168,7 @@ impl Life {
         }
         let mut waited = waited;
         let mut shows_at = Instant::now();
+        let mut helping = None;
         loop {
             let store = self.store.clone();
             let taken = tokio::select! {
@@ -167,6 +198,8 @@ impl Life {
                         self.told_to_lead(false);
                     }
                     self.outlet.answers();
+                    // Until it leads itself, or is told to stop.
+                    helping.get_or_insert_with(|| self.help(name));
                 }
                 Err(fault) => self.outlet.store_failed(&fault),
             }

@@ -9,6 +9,8 @@ mod door;
 pub mod exam;
 mod files;
 mod hardening;
+mod helper;
+mod keys;
 mod life;
 mod outlet;
 mod serving;
@@ -266,6 +268,7 @@ pub async fn run_once(
         store: ground.store,
         outlet: ground.outlet,
         events: inbox,
+        away: None,
         first: Event::Wake,
         began: ground.began,
         lost: turn.lost.clone(),

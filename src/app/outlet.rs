@@ -1,6 +1,5 @@
 //! What the round loop sees of the world: the clock, the keys, and where its results are shown.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -10,11 +9,10 @@ use crate::alert::message::Message;
 use crate::alert::outbox::Delivery;
 use crate::config::Config;
 use crate::hub::names::Signer;
-use crate::logging::{Scrub, own_up};
+use crate::logging::Scrub;
 use crate::metrics::{CanaryEvent, Metrics};
 use crate::moment::Timestamp;
 use crate::notify::{Courier, Letter};
-use crate::probe::Keyring;
 use crate::report::{Report, Snapshot};
 use crate::round::drive::{BoxFuture, LoadedKeys, Outlet};
 use crate::round::{Grounds, Meter, Notice};
@@ -22,7 +20,8 @@ use crate::serve::{Latch, Readiness};
 use crate::store::{Head, Store, StoreFault};
 
 use super::clock::wall_now;
-use super::files::{KEYS_WITHIN, Secrets, SinkSecrets, read_keys};
+use super::files::{KEYS_WITHIN, SinkSecrets};
+use super::keys::Keys;
 
 /// Batches in a row that could not be stored, before the daemon is not ready: they are tried every five seconds.
 const UNREADY_AFTER: u32 = 6;
@@ -34,13 +33,11 @@ pub type Progress = Box<dyn FnMut() + Send>;
 pub struct Shown {
     /// Whose secrets are read; a reload replaces it.
     pub config: Arc<ArcSwap<Config>>,
-    secrets: Secrets,
+    keys: Keys,
     /// Those of the sinks, which are read apart from the round.
     sink_secrets: SinkSecrets,
     /// Carries messages to the sinks; a reload may put another in its place, a run that tells nobody has none.
     pub courier: Arc<ArcSwapOption<Courier>>,
-    signer: Signer,
-    scrub: Scrub,
     metrics: Metrics,
     snapshot: Arc<ArcSwap<Snapshot>>,
     /// Dropped when the journal was replayed.
@@ -69,11 +66,9 @@ impl Shown {
     ) -> Shown {
         Shown {
             config: Arc::new(ArcSwap::new(config)),
-            secrets: Secrets::default(),
+            keys: Keys::new(signer, scrub),
             sink_secrets: SinkSecrets::default(),
             courier: Arc::default(),
-            signer,
-            scrub,
             metrics,
             snapshot,
             journal: None,
@@ -106,6 +101,11 @@ impl Shown {
         }
     }
 
+    /// Another reader of the same secrets.
+    pub(super) fn more_keys(&self) -> Keys {
+        self.keys.another()
+    }
+
     /// The store answers.
     pub(super) fn answers(&mut self) {
         self.unready = None;
@@ -133,20 +133,7 @@ impl Outlet for Shown {
 
     async fn load_keys(&mut self) -> LoadedKeys {
         let config = self.config.load_full();
-        let keys = read_keys(config, &mut self.secrets).await;
-        let live: Vec<&str> =
-            keys.iter().filter_map(|(_, key)| key.as_ref().ok().map(|s| s.expose())).collect();
-        self.scrub.load(&live);
-        let mut ring = Keyring::new();
-        let mut known = BTreeMap::new();
-        for (name, key) in keys {
-            known.insert(
-                name.clone(),
-                key.as_ref().map(|s| self.signer.fingerprint(s.expose().as_bytes())).map_err(|fault| *fault),
-            );
-            ring.insert(name, key);
-        }
-        LoadedKeys { ring, known }
+        self.keys.read(config).await
     }
 
     fn publish(&mut self, snapshot: Arc<Snapshot>) {
@@ -164,6 +151,7 @@ impl Outlet for Shown {
                 }
             }
             Meter::Request { route, outcome, took } => metrics.count_request(route, outcome, took),
+            Meter::Errand { carried } => metrics.count_errand(if carried { "answered" } else { "returned" }),
             Meter::CanaryCreated { organization } => {
                 metrics.count_canary(&organization, CanaryEvent::Created)
             }
@@ -226,7 +214,7 @@ impl Outlet for Shown {
             unknown = s.unknown,
             "a round ended"
         );
-        own_up(&self.scrub);
+        self.keys.own_up();
         self.last_report = Some(report);
     }
 

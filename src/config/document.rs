@@ -98,6 +98,7 @@ fn assemble(main: &Node, defaults: &Node, disk: &dyn Disk, log: &mut Log) -> Opt
         store: store?,
         canary_key: canary_key.flatten(),
         places: Derived::default(),
+        likeness: Derived::default(),
     };
     mind(&config, root.at, log);
     Some(config)

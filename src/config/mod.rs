@@ -11,6 +11,7 @@ mod duration;
 mod fields;
 pub mod ignores;
 mod keys;
+mod likeness;
 mod mistakes;
 mod redact;
 mod schema;
@@ -102,6 +103,8 @@ pub struct Config {
     pub canary_key: Option<Place>,
     /// Where in `tokens` each stands: they are looked up at every answer.
     pub places: Derived<HashMap<TokenName, usize>>,
+    /// What replicas must have in common.
+    pub likeness: Derived<String>,
 }
 
 /// Which Hub, and how gently.

@@ -68,6 +68,22 @@ impl Signer {
         digits(&self.mac(&[b"fingerprint", secret]), PART)
     }
 
+    /// This text with a seal before it, which only who has the key can make; good for this place alone, such as one number
+    /// of one list.
+    pub fn sealed(&self, place: &str, text: &str) -> String {
+        format!("{} {text}", self.seal(place, text))
+    }
+
+    /// The text behind a seal; `None` where it is not one of this very text in this place.
+    pub fn unsealed<'a>(&self, place: &str, sealed: &'a str) -> Option<&'a str> {
+        let (seal, text) = sealed.split_once(' ')?;
+        (seal == self.seal(place, text)).then_some(text)
+    }
+
+    fn seal(&self, place: &str, text: &str) -> String {
+        digits(&self.mac(&[b"seal", place.as_bytes(), text.as_bytes()]), PART)
+    }
+
     fn mac(&self, parts: &[&[u8]]) -> Vec<u8> {
         // HMAC takes keys of any length, so that this cannot fail; an empty result would match no name.
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.key) else { return Vec::new() };
@@ -117,6 +133,21 @@ pub fn unguessable(namespace: &str, nonce: &[u8; NONCE_BYTES]) -> RepoName {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_is_believed_as_it_was_sealed_and_in_its_place() {
+        let signer = Signer::new(&[7; 32]);
+        for text in ["", "a text", "with {\"json\": \"\\u0000\"}"] {
+            let sealed = signer.sealed("request 1 2", text);
+            assert_eq!(signer.unsealed("request 1 2", &sealed), Some(text));
+            assert_eq!(signer.unsealed("request 1 3", &sealed), None);
+            assert_eq!(signer.unsealed("request 1 2", &format!("{sealed}!")), None);
+            assert_eq!(signer.unsealed("request 1 2", text), None);
+            assert_eq!(Signer::new(&[8; 32]).unsealed("request 1 2", &sealed), None);
+        }
+        // What runs from the place into the text is another text.
+        assert_eq!(signer.unsealed("a", &signer.sealed("a b", "c").replace(" c", " b c")), None);
+    }
 
     #[test]
     fn a_name_is_ours_only_as_it_was_signed() {

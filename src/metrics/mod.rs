@@ -71,6 +71,10 @@ words! {
 /// The store's operations that are counted when they fail.
 pub const STORE_OPERATIONS: [&str; 3] = ["open", "load", "write"];
 
+/// What becomes of requests that one replica sends for another: carried for the leader; of the leader's own, answered by
+/// others, or returned by them unsent.
+pub const ERRANDS: [&str; 3] = ["carried", "answered", "returned"];
+
 /// What stands in for "no round yet".
 const NEVER: i64 = i64::MIN;
 
@@ -97,6 +101,8 @@ struct Inner {
     reload_success_at: GaugeVec,
     web_reload_successful: GaugeVec,
     leader: GaugeVec,
+    waiting: GaugeVec,
+    errands: IntCounterVec,
     durability: GaugeVec,
     hardening: GaugeVec,
     store_errors: IntCounterVec,
@@ -150,9 +156,24 @@ fn web_reload(registry: &Registry) -> GaugeVec {
     absent_gauge(registry, "scopewatch_web_config_last_reload_successful", help)
 }
 
+fn canaries(registry: &Registry) -> IntCounterVec {
+    let help = "Canary repositories, by what became of them.";
+    counters(registry, "scopewatch_canaries_total", help, &["organization", "event"])
+}
+
 fn leader(registry: &Registry) -> GaugeVec {
     let help = "Whether this replica leads: it probes, writes and tells; absent without several replicas.";
     absent_gauge(registry, "scopewatch_leader", help)
+}
+
+fn waiting(registry: &Registry) -> GaugeVec {
+    let help = "Replicas that wait while this one leads, by whether their organizations, tokens, checks and hub are the leader's (same) or not (other), so that they cannot help it.";
+    declare(registry, GaugeVec::new(Opts::new("scopewatch_replicas_waiting", help), &["config"]))
+}
+
+fn errands(registry: &Registry) -> IntCounterVec {
+    let help = "Questions that one replica sends for another: carried for the leader; of the leader's own, answered by others or returned unsent.";
+    counters(registry, "scopewatch_errands_total", help, &["outcome"])
 }
 
 fn durability(registry: &Registry) -> GaugeVec {
@@ -204,12 +225,7 @@ impl Metrics {
                 "endpoint",
                 &REQUEST_SECONDS,
             ),
-            canaries: counters(
-                r,
-                "scopewatch_canaries_total",
-                "Canary repositories, by what became of them.",
-                &["organization", "event"],
-            ),
+            canaries: canaries(r),
             organizations: Mutex::default(),
             round_duration: declare(r, Histogram::with_opts(round)),
             round_finished: AtomicI64::new(NEVER),
@@ -226,6 +242,8 @@ impl Metrics {
             ),
             web_reload_successful: web_reload(r),
             leader: leader(r),
+            waiting: waiting(r),
+            errands: errands(r),
             durability: durability(r),
             hardening: hardening(r),
             store_errors: store_errors(r),
@@ -350,6 +368,22 @@ impl Metrics {
     /// Records whether this replica leads, where there may be several.
     pub fn leads(&self, leads: bool) {
         set(&self.0.leader, if leads { 1.0 } else { 0.0 });
+        self.0.waiting.reset();
+        for outcome in ERRANDS {
+            self.0.errands.with_label_values(&[outcome]);
+        }
+    }
+
+    /// Records who waits while this replica leads: how many with its config, and how many with another.
+    pub fn waiting(&self, alike: usize, unlike: usize) {
+        for (config, count) in [("same", alike), ("other", unlike)] {
+            self.0.waiting.with_label_values(&[config]).set(count as f64);
+        }
+    }
+
+    /// Counts a request that one replica sends for another: one of [`ERRANDS`].
+    pub fn count_errand(&self, outcome: &str) {
+        self.0.errands.with_label_values(&[outcome]).inc();
     }
 
     /// Records where a write to the journal lies when it is acknowledged.

@@ -73,6 +73,7 @@ fn busy() -> Metrics {
     metrics.config_reloaded(true, NOW);
     metrics.web_config_reloaded(Some(true));
     metrics.leads(true);
+    metrics.waiting(2, 1);
     metrics.durable("local");
     for check in Hardening::ALL {
         metrics.hardened(*check, true);
@@ -175,7 +176,7 @@ fn what_is_exposed_is_what_the_catalogue_lists() {
     assert!(done.is_empty(), "{done:?} are exposed; they are no longer for later");
     assert_eq!(
         listed.len() + later.len(),
-        43,
+        45,
         "the contract's metrics, the web config's, hardening, journal durability and seven process_ ones"
     );
 }

@@ -122,7 +122,7 @@ impl Walk {
 impl Engine {
     pub(super) fn start_due_checks(&mut self, now: Moment) -> bool {
         let mut moved = false;
-        let room = self.config.hub.max_in_flight.max(1);
+        let room = self.room();
         let blocked = self.round.as_mut().map(|round| std::mem::take(&mut round.blocked)).unwrap_or_default();
         for at in blocked {
             // It moved only if it is no longer blocked.

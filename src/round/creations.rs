@@ -223,6 +223,9 @@ impl Engine {
         if locked {
             return Some("another creation of its user is under way".to_owned());
         }
+        if self.changes_fill_the_room() {
+            return Some("as many creations are under way as requests may be at once".to_owned());
+        }
         // What a token did before its user was known, its user did; and who is not known may be anybody.
         let by_user = |owner: &str| unknown(user) || self.known_user(owner) == user;
         if let Some(pause) =

@@ -27,6 +27,7 @@ use crate::report::{Report, Snapshot};
 use crate::secret::SecretFault;
 use crate::store::{Store, Write};
 
+pub use super::away::{Away, World};
 use super::gate::{self, Bound};
 use super::sweeps::Name;
 use super::{Effect, Engine, Event, Grounds, Meter, Notice};
@@ -79,6 +80,8 @@ pub struct Driver<O: Outlet> {
     pub events: mpsc::Receiver<Event>,
     /// What the engine is told first.
     pub first: Event,
+    /// The way to replicas that wait, where there may be any.
+    pub away: Option<Away>,
     /// When monotonic time began.
     pub began: Instant,
     /// Cancelled when the journal is not ours to write to any more.
@@ -97,6 +100,7 @@ struct Hands {
     flights: JoinSet<Exchange>,
     /// Which request each task carries, should it never come back.
     manifest: HashMap<tokio::task::Id, (u64, Request)>,
+    away: Option<Away>,
     batches: mpsc::UnboundedSender<(u64, Vec<Write>)>,
     /// Requests to sinks, and whose each is, should it never come back.
     notices: JoinSet<Delivery>,
@@ -122,6 +126,7 @@ impl<O: Outlet> Driver<O> {
             ring: Arc::new(Keyring::new()),
             flights: JoinSet::new(),
             manifest: HashMap::new(),
+            away: self.away.take(),
             batches,
             notices: JoinSet::new(),
             notified: HashMap::new(),
@@ -149,6 +154,7 @@ impl<O: Outlet> Driver<O> {
                     event
                 }
                 Some(flight) = hands.flights.join_next_with_id() => landed(flight, &mut hands.manifest, now),
+                Some(event) = from_away(&mut hands.away) => event,
                 Some((op, result)) = written.recv() => self.after_write(op, result),
                 Some(notice) = hands.notices.join_next_with_id() => notified(notice, &mut hands.notified),
                 () = sleep_until(wake) => Event::Wake,
@@ -202,6 +208,12 @@ impl<O: Outlet> Driver<O> {
                 return Some(Event::Keys(loaded.known));
             }
             Effect::Send { flight, request, bound } => self.send(flight, request, bound, hands),
+            Effect::SendAway { flight, request, fingerprint } => {
+                return match &hands.away {
+                    Some(away) => away.send(flight, request, fingerprint),
+                    None => Some(Event::Returned { flight, request }),
+                };
+            }
             Effect::Store { op, batch } => {
                 // The writer lives as long as this loop, so that this cannot fail.
                 let _ = hands.batches.send((op, batch));
@@ -330,6 +342,14 @@ fn write_in_order(
         }
     });
     written
+}
+
+/// What came of requests that are sent elsewhere; never, where none is.
+async fn from_away(away: &mut Option<Away>) -> Option<Event> {
+    match away {
+        Some(away) => away.next().await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn sleep_until(at: Option<Instant>) {

@@ -38,6 +38,10 @@ pub enum Event {
     Keys(BTreeMap<TokenName, Result<String, SecretFault>>),
     /// A request came back.
     Heard { flight: u64, exchange: Box<Exchange> },
+    /// Other replicas carry so many requests at once.
+    Helpers(usize),
+    /// A request that was to leave from elsewhere came back, and was not answered.
+    Returned { flight: u64, request: Request },
     /// A batch is durable, or not; `at` is when its commit was asked for, since when what stands on it grows old.
     Stored { op: u64, done: bool, at: Duration },
     /// Time has passed.
@@ -57,6 +61,9 @@ pub enum Effect {
     LoadKeys,
     /// Send, if it may still leave ([`super::gate::may_leave`]); answered by [`Event::Heard`].
     Send { flight: u64, request: Request, bound: Option<Bound> },
+    /// Let another replica send it, with the secret of this fingerprint; answered by [`Event::Heard`] or
+    /// [`Event::Returned`].
+    SendAway { flight: u64, request: Request, fingerprint: Option<String> },
     /// Make durable, in one transaction and in this order; answered by [`Event::Stored`].
     Store { op: u64, batch: Vec<Write> },
     /// Read from the journal what it has under these names; answered by [`Event::Recalled`].
@@ -89,15 +96,42 @@ pub struct Grounds {
 /// What is counted.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Meter {
-    Probe { permission: Permission, found: Access, took: Duration },
-    Request { route: &'static str, outcome: Result<u16, &'static str>, took: Duration },
-    CanaryCreated { organization: String },
-    CanaryDeleted { organization: String },
-    CanaryAbandoned { organization: String },
-    CanaryForeign { organization: String },
-    Round { took: Duration, finished: Timestamp },
+    Probe {
+        permission: Permission,
+        found: Access,
+        took: Duration,
+    },
+    Request {
+        route: &'static str,
+        outcome: Result<u16, &'static str>,
+        took: Duration,
+    },
+    /// Another replica sent a request, or was to and did not.
+    Errand {
+        carried: bool,
+    },
+    CanaryCreated {
+        organization: String,
+    },
+    CanaryDeleted {
+        organization: String,
+    },
+    CanaryAbandoned {
+        organization: String,
+    },
+    CanaryForeign {
+        organization: String,
+    },
+    Round {
+        took: Duration,
+        finished: Timestamp,
+    },
     RoundSkipped,
-    Notification { sink: String, tidings: Tidings, outcome: Outcome },
+    Notification {
+        sink: String,
+        tidings: Tidings,
+        outcome: Outcome,
+    },
 }
 
 /// What is said. Names are those of the config; nothing in it comes from the Hub.

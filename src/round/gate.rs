@@ -45,7 +45,7 @@ impl Bound {
 }
 
 /// The two routes that change something; every other request only looks.
-fn changes(request: &Request) -> bool {
+pub(super) fn changes(request: &Request) -> bool {
     matches!(request.route, "/api/repos/create" | "/api/repos/delete")
 }
 

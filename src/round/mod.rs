@@ -8,6 +8,7 @@
 //! `rounds`, `pacing`, `tokens`, `controls`, `checks`, `proofs`, `creations`, `sentinels`, `canaries` and `record` each hold
 //! one part of the story; the state is here.
 
+mod away;
 mod blind;
 mod canaries;
 mod checks;
@@ -18,6 +19,7 @@ mod creations;
 mod declared;
 pub mod drive;
 mod effects;
+mod errands;
 mod findings;
 pub mod gate;
 mod history;
@@ -61,6 +63,7 @@ pub use effects::{Effect, Event, Grounds, Meter, Mode, Notice};
 use canaries::Live;
 use clock::Clock;
 use controls::{ControlJob, ControlKey};
+use errands::Errands;
 use findings::Findings;
 use gate::Bound;
 use history::History;
@@ -95,6 +98,8 @@ struct Outgoing {
     flight: u64,
     request: Request,
     bound: Option<Bound>,
+    /// No other replica is to send it.
+    stays: bool,
 }
 
 /// All state of the daemon.
@@ -120,6 +125,7 @@ pub struct Engine {
     voided: BTreeSet<u64>,
     outgoing: VecDeque<Outgoing>,
     in_air: usize,
+    errands: Errands,
     pacing: Pacing,
     allowance: Allowance,
     tokens: BTreeMap<TokenName, TokenState>,
@@ -210,6 +216,7 @@ impl Engine {
             voided: BTreeSet::new(),
             outgoing: VecDeque::new(),
             in_air: 0,
+            errands: Errands::default(),
             pacing: Pacing::new(config.hub.quota_share),
             allowance: Allowance::default(),
             tokens: BTreeMap::new(),
@@ -324,6 +331,8 @@ impl Engine {
             Event::Recalled { organization, found } => self.recalled(&organization, found, now),
             Event::Keys(keys) => self.take_keys(keys, now),
             Event::Heard { flight, exchange } => self.heard(flight, &exchange, now),
+            Event::Helpers(room) => self.helped(room),
+            Event::Returned { flight, request } => self.returned(flight, request, now),
             Event::Stored { op, done, at } => self.stored(op, done, at, now),
             Event::Wake => {}
             Event::Configured(config) => self.configure(config, now),
@@ -443,7 +452,7 @@ impl Engine {
         let flight = self.last_flight;
         let urgent = matches!(job, Job::Create(_) | Job::Trial(_) | Job::Delete(_) | Job::Visit(_));
         self.flights.insert(flight, job);
-        let outgoing = Outgoing { flight, request, bound };
+        let outgoing = Outgoing { flight, request, bound, stays: false };
         if urgent {
             self.outgoing.push_front(outgoing);
         } else {
@@ -452,24 +461,19 @@ impl Engine {
     }
 
     fn launch(&mut self, now: Moment) {
-        while self.in_air < self.config.hub.max_in_flight.max(1) {
-            let Some(Outgoing { flight, request, bound }) = self.outgoing.pop_front() else { break };
-            self.assert_sound(flight, &request, bound, now);
-            if !self.count_sent(flight, &request, now) {
-                self.pacing.held_back.push((flight, request));
-                continue;
+        while let Some((outgoing, from)) = self.next_to_leave() {
+            self.assert_sound(outgoing.flight, &outgoing.request, outgoing.bound, now);
+            if self.count_sent(outgoing.flight, &outgoing.request, now) {
+                self.leave(outgoing, from);
+            } else {
+                self.pacing.held_back.push((outgoing.flight, outgoing.request));
             }
-            self.in_air += 1;
-            if let Some(fingerprint) = self.fingerprint(&request.credential) {
-                self.sent_with.insert(flight, fingerprint.to_owned());
-            }
-            self.out.push(Effect::Send { flight, request, bound });
         }
     }
 
     fn heard(&mut self, flight: u64, exchange: &Exchange, now: Moment) {
         let Some(job) = self.flights.remove(&flight) else { return };
-        self.in_air = self.in_air.saturating_sub(1);
+        self.landed(flight);
         let sent_with = self.sent_with.remove(&flight);
         let replaced = sent_with.as_deref() != self.fingerprint(&exchange.request.credential);
         let charged = self.pacing.sent_as.remove(&flight);

@@ -170,7 +170,7 @@ impl Engine {
     }
 
     fn release(&mut self, user: &str, now: Moment) -> bool {
-        let room = self.config.hub.max_in_flight.max(1);
+        let room = self.room();
         let Some(mut queue) = self.round.as_mut().and_then(|round| round.queues.remove(user)) else {
             return false;
         };

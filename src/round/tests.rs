@@ -10,6 +10,7 @@ mod clock;
 mod coverage;
 mod declared;
 mod disk;
+mod errands;
 mod flights;
 mod gate;
 mod hub;

@@ -1,10 +1,12 @@
 //! The open journal, whatever it is kept in: its connections, its transactions, and who may still write.
 //!
 //! A file has one writer from its opening on. A database on a server may be open to many processes: each reads, and
-//! becomes the writer with a lease (in `leading`), which every transaction that writes shows again. How a journal
+//! becomes the writer with a lease (in `leading`), which every transaction that writes shows again; the
+//! others may send for it what only reads (in `sharing`). How a journal
 //! is judged when a writer begins is in `opening`, the rows are in `journal` and `rows`.
 
 mod leading;
+mod sharing;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,6 +36,8 @@ pub struct Store {
     connection: Mutex<Option<Connection>>,
     /// Another one to a server, for leases: they do not wait for what is being written.
     aside: Mutex<Option<Connection>>,
+    /// A third one, for errands: they wait for neither.
+    errands: Mutex<Option<Connection>>,
     /// An fsync failed; nothing that this process sees of the file can be trusted to be on the disk.
     untrusted: AtomicBool,
     /// The journal is somebody else's by now.
@@ -96,6 +100,7 @@ impl Store {
             mode,
             connection: Mutex::new(Some(connection)),
             aside: Mutex::default(),
+            errands: Mutex::default(),
             untrusted: AtomicBool::new(false),
             superseded: AtomicBool::new(false),
             writing: std::sync::Mutex::default(),
@@ -329,7 +334,8 @@ impl Store {
     /// Ends it: what was written is folded into the file, then the lock is let go.
     pub async fn close(self) {
         failpoint!("store.closing");
-        for connection in [self.connection.into_inner(), self.aside.into_inner()].into_iter().flatten() {
+        let lines = [self.connection, self.aside, self.errands];
+        for connection in lines.into_iter().filter_map(Mutex::into_inner) {
             connection.close().await;
         }
         failpoint!("store.closed");

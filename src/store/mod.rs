@@ -14,6 +14,7 @@
 //! a restart has read the file again, because what the system then holds in memory may never reach the disk.
 
 mod bodies;
+mod errands;
 mod evidence;
 mod fault;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -37,6 +38,8 @@ mod verify;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::access::{CheckKey, TokenName, UnknownReason};
 use crate::alert::CheckState;
@@ -64,6 +67,49 @@ pub enum Mode {
     Write,
     /// Beside a running writer; changes nothing.
     Read,
+}
+
+/// A question that others may send for the leader.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// Its number, never given twice under one epoch.
+    pub number: i64,
+    /// Of the secret that is meant, where it carries one.
+    pub fingerprint: Option<String>,
+    /// Text made by others; opaque here, never a secret.
+    pub request: String,
+}
+
+/// A replica that waits for its turn, and sends for the leader meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Helper {
+    /// A name that no other process has.
+    pub name: String,
+    /// What must be alike for one to carry the errands of another; opaque here.
+    pub likeness: String,
+    /// How many it carries at once.
+    pub room: usize,
+}
+
+/// An errand that a helper carries now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimed {
+    pub epoch: i64,
+    pub number: i64,
+    pub fingerprint: Option<String>,
+    pub request: String,
+    /// From then on it does not leave any more: the leader may not lead any more.
+    pub until: Instant,
+}
+
+/// Who waits besides the leader.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Helpers {
+    /// How many errands those that are alike carry at once.
+    pub room: usize,
+    /// How many are alike, and how many are not.
+    pub alike: usize,
+    pub unlike: usize,
 }
 
 /// On how many machines at least a write lies when it is acknowledged.

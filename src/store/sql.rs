@@ -28,6 +28,10 @@ const LOOK: &str = concat!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", se
 const WRITE: &str =
     concat!("BEGIN ISOLATION LEVEL READ COMMITTED", settings!(), "; SET LOCAL synchronous_commit = on");
 
+/// What is gone tomorrow anyway does not wait for the disk.
+const PASS: &str =
+    concat!("BEGIN ISOLATION LEVEL READ COMMITTED", settings!(), "; SET LOCAL synchronous_commit = off");
+
 /// How long we wait for a server's answer: longer than it waits itself, so that its word comes first where it has one.
 const PATIENCE: Duration = Duration::from_secs(8);
 
@@ -51,6 +55,8 @@ pub(super) enum Purpose {
     /// To see everything as of one instant.
     Look,
     Write,
+    /// To write what nothing rests on.
+    Pass,
 }
 
 impl Connection {
@@ -59,9 +65,10 @@ impl Connection {
         match (&*self, purpose) {
             (Connection::Sqlite(_), Purpose::Look) => self.say("BEGIN").await,
             // A transaction that begins as a reader cannot wait for its turn to write.
-            (Connection::Sqlite(_), Purpose::Write) => self.say("BEGIN IMMEDIATE").await,
+            (Connection::Sqlite(_), Purpose::Write | Purpose::Pass) => self.say("BEGIN IMMEDIATE").await,
             (Connection::Postgres(_), Purpose::Look) => self.script(LOOK).await,
             (Connection::Postgres(_), Purpose::Write) => self.script(WRITE).await,
+            (Connection::Postgres(_), Purpose::Pass) => self.script(PASS).await,
         }
     }
 

@@ -51,6 +51,8 @@ METRICS = {
     "scopewatch_evidence_head_info": ("gauge", {"head"}, False),
     "scopewatch_hub_reachable": ("gauge", set(), False),
     "scopewatch_leader": ("gauge", set(), False),
+    "scopewatch_replicas_waiting": ("gauge", {"config"}, False),
+    "scopewatch_errands_total": ("counter", {"outcome"}, False),
 }
 
 

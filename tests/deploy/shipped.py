@@ -49,7 +49,7 @@ def outside_of_strings(query):
 
 
 # Shown only where several replicas share a database, as tests/replicas has it.
-OF_REPLICAS = {"scopewatch_leader"}
+OF_REPLICAS = {"scopewatch_leader", "scopewatch_replicas_waiting", "scopewatch_errands_total"}
 
 
 class Known:

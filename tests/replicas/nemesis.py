@@ -59,7 +59,7 @@ class Nemesis(Case):
         database = Database(ADDRESSES[:self.count])
         home = None
         try:
-            home = Shared(hub, database, budget=self.budget, users=3, schedule=OFTEN)
+            home = Shared(hub, database, budget=self.budget, users=3, schedule=OFTEN, room=1, slow=100)
             return self.act(home, database)
         finally:
             self.over.set()

@@ -150,9 +150,10 @@ class SharedRecord(record.Record):
 
 
 class Shared(Home):
-    """A home whose journal is in a database of its own."""
+    """A home whose journal is in a database of its own; each replica has `room` requests at once, and the Hub takes `slow` milliseconds for
+    what only reads."""
 
-    def __init__(self, hub, database, budget=10**6, adopts=False, **how):
+    def __init__(self, hub, database, budget=10**6, adopts=False, room=None, slow=0, **how):
         self.database, self.budget, self.adopts = database, budget, adopts
         super().__init__(hub, **how)
         self.name = f"home{next(NUMBERS)}"
@@ -165,10 +166,13 @@ class Shared(Home):
         config["canary_key"] = {"file": str(self.dir / "canary-key")}
         config["organizations"][0] |= {"max_creations_per_day": budget, "adopt_authentic": adopts}
         config["server"]["open_page"] = True
+        config["hub"] |= {"max_in_flight": room} if room else {}
         for token in config["tokens"]:
             for repo in ["ordinary"] * (token["name"] in self.probed):
                 token["expect"].append({"permission": READ, "repo": f"{self.org}/{repo}", "access": "allowed"})
         self.config.write_text(json.dumps(config))
+        if slow:
+            hub.faults([{"route": "*", "contains": f"/{self.org}/ordinary", "kind": "delay", "delay_ms": slow, "apply": "after"}])
 
     def write(self, name, text):
         path = self.dir / name

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::access::TokenName;
 use crate::config::{self, Config, NoDisk, Source};
+use crate::errand::may_travel;
 use crate::exchange::{Answer, Failure, Request, Verb};
 use crate::hub::names::{NONCE_BYTES, Signer};
 use crate::intent::{Canary, CanaryState};
@@ -150,6 +151,11 @@ pub struct Life {
     pub asked: Vec<(Duration, Request)>,
     /// Secrets that are not those of the beginning.
     pub rotated: BTreeMap<TokenName, &'static str>,
+    /// How many requests other replicas carry at once, and the chance in a hundred that they carry none of one.
+    pub helpers: Option<usize>,
+    pub unhelped: u64,
+    /// What went away.
+    pub away: Vec<Request>,
     /// Answers take no time to speak of.
     pub quick: bool,
     pub skipped: usize,
@@ -222,6 +228,9 @@ impl Life {
             log: vec![],
             asked: vec![],
             rotated: BTreeMap::new(),
+            helpers: None,
+            unhelped: 0,
+            away: vec![],
             quick: false,
             skipped: 0,
             ended: false,
@@ -300,7 +309,7 @@ impl Life {
             last_write: self.now,
             told: 0,
         });
-        self.tell(Event::Wake);
+        self.tell(self.helpers.map_or(Event::Wake, Event::Helpers));
     }
 
     /// Somebody sets the clock to be wrong by so much.
@@ -414,6 +423,15 @@ impl Life {
                 let late = self.delays > 0 && self.dice.percent(self.delays);
                 let after = if late { S(self.dice.roll(4)) } else { S(0) };
                 self.later(after, Pending::Dispatch { flight, request, bound });
+            }
+            Effect::SendAway { flight, request, .. } => {
+                let changes = request.route.starts_with("/api/repos/");
+                assert!(may_travel(&request) && !changes, "only what reads is sent by others: {request:?}");
+                self.away.push(request.clone());
+                match self.dice.percent(self.unhelped) {
+                    true => self.later(S(1), Pending::Event(Event::Returned { flight, request })),
+                    false => self.later(S(0), Pending::Dispatch { flight, request, bound: None }),
+                }
             }
             Effect::Store { op, batch } => self.store(op, batch),
             Effect::RoundEnded(report) => {

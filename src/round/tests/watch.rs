@@ -461,6 +461,7 @@ fn told_effect(effect: &Effect) -> Option<String> {
         Effect::Send { request, bound, .. } => {
             Some(format!("send {} {} {:?} {bound:?}", request.verb, request.path, request.credential))
         }
+        Effect::SendAway { request, .. } => Some(format!("lets others send {}", request.path)),
         Effect::Store { op, batch } => {
             let canaries = batch.iter().filter_map(|write| match write {
                 Write::Canary { canary, event, .. } => Some(format!(

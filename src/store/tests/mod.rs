@@ -1,8 +1,9 @@
 //! How a journal must behave, whatever it is kept in: what is written comes back.
 //!
 //! Each of these tests is run with a file, with a database on a server, and with one behind a pooler; what is about files
-//! alone is in `hardship`, `past` and `record`, what is about servers alone in `server`, `shared` and `leases`.
+//! alone is in `hardship`, `past` and `record`, what is about servers alone in `server`, `shared`, `leases` and `errands`.
 
+mod errands;
 mod hardship;
 mod histories;
 mod leases;

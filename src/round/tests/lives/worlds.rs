@@ -99,6 +99,9 @@ pub fn inhabit(world: &World, mode: Mode, seed: u64) -> Life {
     life.hub.furnish("acme/known", now);
     life.hub.catch_up();
     life.hub.tells_time = Some(0);
+    // One world in three has replicas that wait, and one of three errands comes back from them.
+    life.helpers = seed.is_multiple_of(3).then_some(3);
+    life.unhelped = 33;
     life.hub.holders.insert(TokenName::new("janitor"), holder("alice", false, true, true));
     life.hub.holders.insert(TokenName::new("open"), holder("bob", true, false, true));
     life.hub.holders.insert(TokenName::new("narrow"), holder("carl", false, true, false));

@@ -17,6 +17,26 @@ CREATE TABLE leases (
     expires_at timestamptz NOT NULL
 );
 
+-- Questions that the leader lets others send, and who they are. They are over within seconds; nothing rests on them.
+CREATE TABLE errands (
+    epoch       bigint           NOT NULL,
+    number      bigint           NOT NULL,
+    likeness    text COLLATE "C" NOT NULL,
+    fingerprint text COLLATE "C",
+    request     text COLLATE "C" NOT NULL,
+    offered_at  timestamptz      NOT NULL,
+    helper      text COLLATE "C",
+    answer      text COLLATE "C",
+    PRIMARY KEY (epoch, number)
+);
+
+CREATE TABLE helpers (
+    name     text COLLATE "C" NOT NULL PRIMARY KEY,
+    likeness text COLLATE "C" NOT NULL,
+    room     bigint           NOT NULL,
+    seen_at  timestamptz      NOT NULL
+);
+
 CREATE TABLE canaries (
     id          bigint           NOT NULL PRIMARY KEY,
     namespace   text COLLATE "C" NOT NULL,
