@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -26,19 +27,27 @@ pub struct Options {
     /// The simulated Hub whose answers are repeated.
     #[arg(long)]
     upstream: SocketAddr,
+    /// Milliseconds until it answers.
+    #[arg(long, default_value_t = 0)]
+    latency: u64,
     #[command(flatten)]
     doors: Doors,
 }
 
 struct Hub {
     answers: Answers,
+    latency: Duration,
     /// Connections taken since the counts were forgotten.
     taken: Cell<u64>,
 }
 
 /// Until the process is ended.
 pub async fn serve(options: Options) {
-    let hub = Rc::new(Hub { answers: Answers::of(options.upstream), taken: Cell::new(0) });
+    let hub = Rc::new(Hub {
+        answers: Answers::of(options.upstream),
+        latency: Duration::from_millis(options.latency),
+        taken: Cell::new(0),
+    });
     let plain = TcpListener::bind(options.doors.listen).await.expect("the port is free");
     if let Some(address) = options.doors.tls {
         let acceptor = wire::acceptor(options.doors.ca.as_deref());
@@ -89,5 +98,8 @@ async fn answer(hub: Rc<Hub>, request: Request<Incoming>) -> Result<Response<Ful
     }
     let secret = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let secret = secret.and_then(|value| value.strip_prefix("Bearer "));
+    if !hub.latency.is_zero() {
+        tokio::time::sleep(hub.latency).await;
+    }
     Ok(hub.answers.to(head.method, path, secret, body).await)
 }
