@@ -148,9 +148,14 @@ pub fn judge(hit: &Hit, signed: bool, known: Option<&Canary>, now: Timestamp, ru
         _ if !signed => Judged::Foreign,
         Some(canary) if canary.state == CanaryState::Gone && !canary::is_closed(canary) => Judged::Returned,
         Some(_) => Judged::Known,
-        None if hit.created_at.is_some_and(|at| now < at + abandoned_after(rules)) => Judged::Young,
+        None if grown_at(hit, rules).is_some_and(|grown| now < grown) => Judged::Young,
         None => Judged::Orphan,
     }
+}
+
+/// From when on a hit is not young any more.
+pub fn grown_at(hit: &Hit, rules: Rules) -> Option<Timestamp> {
+    hit.created_at.map(|at| at + abandoned_after(rules))
 }
 
 fn abandoned_after(rules: Rules) -> Duration {

@@ -29,6 +29,9 @@ const EVERY: Duration = Duration::from_secs(3600);
 /// After one that could not be read, or whose hits could not be looked up.
 const AGAIN: Duration = Duration::from_secs(300);
 
+/// And no sooner than so long after any other.
+const SOON: Duration = Duration::from_secs(1);
+
 /// What was gone and is listed again is told after so many sweeps.
 const TOLD: u32 = 2;
 /// Foreign names that are told apart, at most.
@@ -322,12 +325,14 @@ impl Engine {
         }));
         let mut orphans = Vec::new();
         let mut returned = BTreeMap::new();
+        let mut grown = None;
         for hit in &swept.hits {
             let name = (hit.kind, hit.repo.clone());
             let signed = self.signer.is_ours(&hit.repo, hit.kind);
             match sweep::judge(hit, signed, known.get(&name), now.wall, rules) {
                 Judged::Foreign => self.count_foreign(organization, name),
-                Judged::Known | Judged::Young => {}
+                Judged::Known => {}
+                Judged::Young => grown = grown.max(sweep::grown_at(hit, rules)),
                 Judged::Returned => {
                     let before = self.sweeps.get(organization).and_then(|sweep| sweep.returned.get(&name));
                     let nobody = known.get(&name).is_some_and(|canary| self.askable(canary).is_empty());
@@ -352,6 +357,9 @@ impl Engine {
             sweep.owed = false;
             let left: BTreeSet<Name> = orphans.into_iter().map(|hit| (hit.kind, hit.repo)).collect();
             sweep.orphans.retain(|name| left.contains(name));
+            // What is too young to be judged is looked for once it is not: an hour would be long for what a crash left.
+            let early = grown.map(|grown| now.mono + grown.since(now.wall).max(SOON));
+            sweep.next_at = sweep.next_at.into_iter().chain(early).min();
         } else {
             sweep.next_at = Some(now.mono + AGAIN);
         }
