@@ -61,6 +61,9 @@ struct Held {
     read_at: Instant,
 }
 
+/// What was claimed, and what is to be sent for it.
+type Asked = (Option<Request>, Claimed);
+
 /// What the requests in the air are to be told as: epoch and number.
 type Manifest = HashMap<Id, (i64, i64)>;
 
@@ -97,13 +100,14 @@ impl Helper {
                 continue;
             };
             answers.clear();
+            let claimed: Vec<_> = claimed.into_iter().map(|one| (self.request(&one), one)).collect();
             if !claimed.is_empty() {
                 used_at = Instant::now();
                 self.freshen(&mut held, &claimed, config).await;
             }
-            for one in claimed {
+            for (request, one) in claimed {
                 let (epoch, number) = (one.epoch, one.number);
-                match held.as_ref().and_then(|held| self.carry(one, held)) {
+                match held.as_ref().and_then(|held| self.carry(request?, one, held)) {
                     Some(flight) => {
                         manifest.insert(flights.spawn(flight).id(), (epoch, number));
                     }
@@ -120,9 +124,10 @@ impl Helper {
     }
 
     /// Reads the secrets where they were not read for long, or where one differs from what is meant.
-    async fn freshen(&mut self, held: &mut Option<Held>, claimed: &[Claimed], config: Arc<Config>) {
+    async fn freshen(&mut self, held: &mut Option<Held>, claimed: &[Asked], config: Arc<Config>) {
         let differs = |held: &Held| {
-            let meant = |one: &Claimed| self.request(one).is_none_or(|request| held.means(&request, one));
+            let meant =
+                |(request, one): &Asked| request.as_ref().is_none_or(|request| held.means(request, one));
             !claimed.iter().all(meant)
         };
         let stale = held.as_ref().is_none_or(|held| {
@@ -148,8 +153,15 @@ impl Helper {
     }
 
     /// The flight of an errand; `None` where it is not one that this replica can carry.
-    fn carry(&self, one: Claimed, held: &Held) -> Option<impl Future<Output = Fruit> + Send + use<>> {
-        let request = self.request(&one).filter(|request| held.means(request, &one))?;
+    fn carry(
+        &self,
+        request: Request,
+        one: Claimed,
+        held: &Held,
+    ) -> Option<impl Future<Output = Fruit> + Send + use<>> {
+        if !held.means(&request, &one) {
+            return None;
+        }
         let (prober, ring, may_leave) = (self.prober.load_full(), held.ring.clone(), only_until(one.until));
         Some(async move { fruit(prober.send_if(&ring, request, wall_now(), may_leave).await) })
     }

@@ -93,45 +93,19 @@ pub struct Grounds {
     pub known: Known,
 }
 
-/// What is counted.
+/// What is counted. An errand is what another replica sent, or was to send and did not.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Meter {
-    Probe {
-        permission: Permission,
-        found: Access,
-        took: Duration,
-    },
-    Request {
-        route: &'static str,
-        outcome: Result<u16, &'static str>,
-        took: Duration,
-    },
-    /// Another replica sent a request, or was to and did not.
-    Errand {
-        carried: bool,
-    },
-    CanaryCreated {
-        organization: String,
-    },
-    CanaryDeleted {
-        organization: String,
-    },
-    CanaryAbandoned {
-        organization: String,
-    },
-    CanaryForeign {
-        organization: String,
-    },
-    Round {
-        took: Duration,
-        finished: Timestamp,
-    },
+    Probe { permission: Permission, found: Access, took: Duration },
+    Request { route: &'static str, outcome: Result<u16, &'static str>, took: Duration },
+    Errand { carried: bool },
+    CanaryCreated { organization: String },
+    CanaryDeleted { organization: String },
+    CanaryAbandoned { organization: String },
+    CanaryForeign { organization: String },
+    Round { took: Duration, finished: Timestamp },
     RoundSkipped,
-    Notification {
-        sink: String,
-        tidings: Tidings,
-        outcome: Outcome,
-    },
+    Notification { sink: String, tidings: Tidings, outcome: Outcome },
 }
 
 /// What is said. Names are those of the config; nothing in it comes from the Hub.
