@@ -50,6 +50,7 @@ class Nemesis(Case):
         self.kinds = [kind for kind in KINDS if kind != "black hole" or apart.is_apart()]
         self.strikes = plan(seed, self.seconds, self.count, self.kinds)
         self.name = f"{self.count} replicas, {len(self.strikes)} strikes in {self.seconds} s"
+        self.started_again = 0
         self.controls = []          # of the judges, on this very record
 
     def play(self, hub, keep=False):
@@ -79,6 +80,8 @@ class Nemesis(Case):
         watching = threading.Thread(target=self.watch, args=(home,), daemon=True)
         self.watched.began = time.time()
         watching.start()
+        minding = threading.Thread(target=self.mind, args=(home,), daemon=True)
+        minding.start()
         threads = [threading.Thread(target=self.strike, args=(home, database, one), daemon=True) for one in self.strikes]
         for thread in threads:
             thread.start()
@@ -91,6 +94,7 @@ class Nemesis(Case):
         left = home.settle()
         self.over.set()
         watching.join(10)
+        minding.join(10)
         wrong = [*left, *home.stop_all()]
         self.watched.logs = [one.log.read_text("utf-8", "replace") for one in home.replicas]
         return self.judge(home, SharedRecord(home), wrong)
@@ -105,7 +109,8 @@ class Nemesis(Case):
         outcome.figures = (
             f"{strikes}; {len(record.journal.openings)} holdings, {len(record.posts)} POSTs, {most} of one user with a budget of "
             f"{home.budget}; longest without an answer {longest:.1f} s (bound {bound:.1f} s); database down "
-            f"{sum(to - since for since, to in self.watched.down):.1f} s")
+            f"{sum(to - since for since, to in self.watched.down):.1f} s; "
+            f"{self.started_again} times somebody started while the database was away, ended and was started again")
         self.controls = list(judge.controls(record, self.watched))
         return outcome
 
@@ -140,34 +145,45 @@ class Nemesis(Case):
             self.done[strike.kind] += 1
 
     def victim(self, home, strike):
-        """One replica is always spared."""
-        free = [one for one in home.replicas if one not in self.struck]
+        """One replica is always spared, and what is just being started again."""
+        free = [one for one in home.replicas if one not in self.struck and one.process.poll() is None]
         if len(free) < 2:
             return None
         leading = [one for one in free if one.led_last()]
         return leading[-1] if strike.leader and leading else free[strike.number % len(free)]
 
-    def died(self, one):
-        """Whoever starts while the database is away ends at once; then it is started again, as a service is."""
-        if one.process.poll() == 2 and "cannot be reached" in one.said() and '"address":' not in one.said():
-            one.start()
-        elif one.process.poll() is not None:
-            self.watched.endings.append(f"replica {one.number} ended by itself, with {one.process.returncode}: {one.told()}")
+    def mind(self, home):
+        """Starts again, as whatever runs a service does, who started while the database was out of its reach and ended at once.
+        Whoever else ended by itself is told of."""
+        told, over = set(), False
+        while not over:
+            over = self.over.wait(1)
+            with self.lock:
+                for one in home.replicas:
+                    if one in self.struck or one.process.poll() is None or one.process.pid in told:
+                        continue
+                    if not self.found_no_database(one):
+                        told.add(one.process.pid)
+                        self.watched.endings.append(f"replica {one.number} ended by itself, with {one.process.returncode}: {one.told()}")
+                    elif not over:
+                        self.started_again += 1
+                        one.start()
+
+    @staticmethod
+    def found_no_database(one):
+        return one.process.returncode == 2 and "cannot be reached" in one.said() and '"address":' not in one.said()
 
     def kill(self, home, one, strike):
-        self.died(one)
         one.kill()
         time.sleep(strike.lasts)
         one.start()
 
     def freeze(self, home, one, strike):
-        self.died(one)
         one.send(signal.SIGSTOP)
         time.sleep(strike.lasts)
         one.send(signal.SIGCONT)
 
     def black_hole(self, home, one, strike):
-        self.died(one)
         apart.cut(ADDRESSES[one.number])
         time.sleep(strike.lasts)
         apart.mend(ADDRESSES[one.number])
