@@ -49,6 +49,19 @@ class Standby(cluster.Server):
     def promote(self):
         self.run("pg_ctl", "-D", self.data, "-w", "promote")
 
+    def listen_at(self, port):
+        """It comes back there, and still only reads."""
+        self.stop()
+        move(self, port)
+        self.start()
+
+
+def move(server, port):
+    """From its next start on it listens there."""
+    server.port = port
+    with open(server.data / "postgresql.conf", "a") as settings:
+        settings.write(f"port={port}\n")
+
 
 class Forwarder:
     """One address behind which there is one server, and then another."""

@@ -16,8 +16,8 @@ import judge
 from cases import Case, Outcome
 from replicas import OFTEN, PERIOD, TTL, Broken, Database, Shared, SharedJournal, SharedRecord, wait_until
 
-ADDRESSES = [f"127.0.0.{11 + n}" for n in range(5)]
 KINDS = ("kill", "freeze", "restart", "black hole")
+OF_THE_DATABASE = ("restart", "promotion")
 
 
 @dataclass
@@ -43,6 +43,7 @@ def plan(seed, seconds, replicas, kinds):
 
 class Nemesis(Case):
     row, planted = "replicas/nemesis", None
+    adopts, net = False, 0              # each case has addresses of its own
 
     def __init__(self, seed, long):
         self.seed, self.seconds, self.count = seed, 600 if long else 60, 5 if long else 3
@@ -50,17 +51,18 @@ class Nemesis(Case):
         self.kinds = [kind for kind in KINDS if kind != "black hole" or apart.is_apart()]
         self.strikes = plan(seed, self.seconds, self.count, self.kinds)
         self.name = f"{self.count} replicas, {len(self.strikes)} strikes in {self.seconds} s"
+        self.addresses = [f"127.0.{self.net}.{11 + n}" for n in range(self.count)]
         self.started_again = 0
         self.controls = []          # of the judges, on this very record
 
     def play(self, hub, keep=False):
-        self.lock, self.struck, self.done = threading.Lock(), set(), dict.fromkeys(self.kinds, 0)
+        self.lock, self.struck, self.done = threading.Lock(), set(), dict.fromkeys((one.kind for one in self.strikes), 0)
         self.watched = judge.Watched(period=PERIOD)
         self.over = threading.Event()
-        database = Database(ADDRESSES[:self.count])
+        database = self.database(self.addresses)
         home = None
         try:
-            home = Shared(hub, database, budget=self.budget, users=3, schedule=OFTEN, room=1, slow=100)
+            home = Shared(hub, database, budget=self.budget, adopts=self.adopts, users=3, schedule=OFTEN, room=1, slow=100)
             return self.act(home, database)
         finally:
             self.over.set()
@@ -68,9 +70,12 @@ class Nemesis(Case):
                 home.close()
             database.close()
 
+    @staticmethod
+    def database(addresses):
+        return Database(addresses)
+
     def url(self, home, number):
-        address = ADDRESSES[number]
-        return home.database.server.url(home.name).replace("127.0.0.1", address)
+        return home.database.server.url(home.name).replace("127.0.0.1", self.addresses[number])
 
     def act(self, home, database):
         for number in range(self.count):
@@ -100,18 +105,21 @@ class Nemesis(Case):
         return self.judge(home, SharedRecord(home), wrong)
 
     def judge(self, home, record, wrong):
-        wrong = [*wrong, *judge.judged(record, self.watched)]
+        outcome = self.told(home, record, [*wrong, *judge.judged(record, self.watched)])
+        self.controls = list(judge.controls(record, self.watched))
+        return outcome
+
+    def told(self, home, record, wrong):
         outcome = Outcome(wrong, created=len(record.ours), quarantined=len(record.quarantined()))
         outcome.deleted = sum(c["kind"] == "deleted" and c["id"] in record.ours for c in record.changes)
         most = max(sum(q["token"] == token for q in record.posts) for token in home.probed)
-        token, start, longest, bound = max(judge.silences(self.watched), key=lambda one: one[2])
+        longest, bound = max(one[2:] for one in judge.silences(self.watched))
         strikes = ", ".join(f"{count} {kind}" for kind, count in self.done.items())
         outcome.figures = (
             f"{strikes}; {len(record.journal.openings)} holdings, {len(record.posts)} POSTs, {most} of one user with a budget of "
             f"{home.budget}; longest without an answer {longest:.1f} s (bound {bound:.1f} s); database down "
             f"{sum(to - since for since, to in self.watched.down):.1f} s; "
             f"{self.started_again} times somebody started while the database was away, ended and was started again")
-        self.controls = list(judge.controls(record, self.watched))
         return outcome
 
     def watch(self, home):
@@ -128,8 +136,8 @@ class Nemesis(Case):
     # -- strikes ---------------------------------------------------------------------------------------------------
     def strike(self, home, database, strike):
         time.sleep(max(0, self.watched.began + strike.at - time.time()))
-        act = {"kill": self.kill, "freeze": self.freeze, "restart": self.restart, "black hole": self.black_hole}[strike.kind]
-        victim = database if strike.kind == "restart" else None
+        act = getattr(self, strike.kind.replace(" ", "_"))
+        victim = database if strike.kind in OF_THE_DATABASE else None
         with self.lock:
             victim = victim or self.victim(home, strike)
             if victim is None or victim in self.struck:
@@ -184,9 +192,9 @@ class Nemesis(Case):
         one.send(signal.SIGCONT)
 
     def black_hole(self, home, one, strike):
-        apart.cut(ADDRESSES[one.number])
+        apart.cut(self.addresses[one.number])
         time.sleep(strike.lasts)
-        apart.mend(ADDRESSES[one.number])
+        apart.mend(self.addresses[one.number])
 
     def restart(self, home, database, strike):
         since = time.time()

@@ -21,12 +21,13 @@ from run import Row, play
 import cluster
 import failover
 import nemesis
+import promotion
 import share
 import takeover
 
 
 def planned(seed, long):
-    return [nemesis.Nemesis(seed, long), share.Share(), *failover.planned(long), *takeover.planned()]
+    return [nemesis.Nemesis(seed, long), promotion.Promotion(seed, long), share.Share(), *failover.planned(long), *takeover.planned()]
 
 
 def noted(row, case, outcome):
