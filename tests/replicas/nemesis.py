@@ -52,7 +52,7 @@ class Nemesis(Case):
         self.strikes = plan(seed, self.seconds, self.count, self.kinds)
         self.name = f"{self.count} replicas, {len(self.strikes)} strikes in {self.seconds} s"
         self.addresses = [f"127.0.{self.net}.{11 + n}" for n in range(self.count)]
-        self.started_again = 0
+        self.started_again, self.held = 0, False
         self.controls = []          # of the judges, on this very record
 
     def play(self, hub, keep=False):
@@ -155,7 +155,7 @@ class Nemesis(Case):
     def victim(self, home, strike):
         """One replica is always spared, and what is just being started again."""
         free = [one for one in home.replicas if one not in self.struck and one.process.poll() is None]
-        if len(free) < 2:
+        if self.held or len(free) < 2:
             return None
         leading = [one for one in free if one.led_last()]
         return leading[-1] if strike.leader and leading else free[strike.number % len(free)]

@@ -1,6 +1,6 @@
 """The nemesis, and amid its strikes a standby that lags behind takes the primary's place: rows that were acknowledged are gone.
 
-Replicas are killed, frozen and cut off before, meanwhile and afterwards.  Whoever leads then must notice what is missing,
+Replicas are killed, frozen and cut off before and afterwards, and have seen what is lost when it is.  Whoever leads then must notice what is missing,
 create nothing more (a person has not looked yet), adopt and delete what the journal has forgotten, and go on asking.  Each
 journal is held against what the Hub heard while it was in force; the old primary's is read afterwards.
 """
@@ -54,8 +54,8 @@ class Promotion(nemesis.Nemesis):
 
     def __init__(self, seed, long):
         super().__init__(seed + 1, long)
-        self.budget, self.promoted_at, self.died, self.opened = 10**6, self.seconds * 0.5, None, None
-        self.strikes.append(nemesis.Strike("promotion", self.promoted_at, 0, False, 0))
+        self.budget, self.died = 10**6, None
+        self.strikes.append(nemesis.Strike("promotion", self.seconds * 0.4, 0, False, 0))
         self.name += ", and a standby that lags behind is promoted"
 
     def act(self, home, database):
@@ -73,11 +73,21 @@ class Promotion(nemesis.Nemesis):
         database.standby.stop_listening()
         known = set(SharedJournal(home, read(database.standby, home.name)).canaries)
         wait_until(lambda: len(set(SharedJournal(home).canaries) - known) >= LOST, self.seconds, "canaries that the standby does not know")
-        time.sleep(LOOKS)
-        self.died = time.time()
-        database.fail_over()
+        self.held = True
+        try:
+            wait_until(lambda: self.all_run(home, database), 60, "whoever was struck runs again")
+            time.sleep(LOOKS)
+            self.died = time.time()
+            database.fail_over()
+        finally:
+            self.held = False
         self.watched.down.append((self.died, time.time()))
         self.watched.struck.append(self.died)
+
+    def all_run(self, home, database):
+        """Who has not seen what is lost, because it was frozen or starts anew, cannot miss it when it is the first to lead."""
+        with self.lock:
+            return self.struck == {database} and all(one.process.poll() is None for one in home.replicas)
 
     def judge(self, home, record, wrong):
         if not self.died:
