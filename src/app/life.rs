@@ -178,7 +178,8 @@ impl Life {
             };
             match taken {
                 Ok(Some(turn)) => match self.engine().await {
-                    Ok(engine) => {
+                    Ok(mut engine) => {
+                        engine.shows_until_then(self.outlet.last_shown());
                         super::stands(&mut self.outlet, &store);
                         // What fell due while nobody led was missed.
                         let at_once = waited || self.outlet.config.load().schedule.on_start;
@@ -224,7 +225,14 @@ impl Life {
 
     /// Shows what the journal has. What keeps it from being read is told where the turn is asked for.
     async fn show(&mut self) {
-        let Ok(engine) = self.engine().await else { return };
+        let Ok(mut engine) = self.engine().await else { return };
+        let mut after = None;
+        loop {
+            let Ok(answers) = self.store.answers_after(after.as_ref()).await else { return };
+            let Some(last) = answers.last() else { break };
+            after = Some(last.key.clone());
+            engine.recall(answers);
+        }
         let now = Moment { wall: wall_now(), mono: self.began.elapsed() };
         self.outlet.publish(engine.only_show(now));
         self.outlet.recovered();

@@ -101,6 +101,11 @@ impl Shown {
         }
     }
 
+    /// The report that is shown at this moment.
+    pub(super) fn last_shown(&self) -> Option<Arc<Report>> {
+        self.snapshot.load().report.clone()
+    }
+
     /// Another reader of the same secrets.
     pub(super) fn more_keys(&self) -> Keys {
         self.keys.another()

@@ -16,6 +16,7 @@ use crate::hub::visit::{Identity, Sight};
 use crate::intent::{Canary, CanaryState};
 use crate::moment::{Moment, Timestamp};
 use crate::round::{Effect, Engine, Event, Mode};
+use crate::store::LastAnswer;
 use crate::store::foreign::kept;
 
 use super::steers;
@@ -125,13 +126,46 @@ fn configured() -> Option<Arc<Config>> {
     })
 }
 
-fn start(kept: crate::store::Kept) {
+/// The body of an answer, at a replica that only shows what the journal has: there is a result or none, and what it says is in
+/// the words of the contract and by what the check came to, whatever the body says.
+pub(super) fn recalled(bytes: &[u8]) {
+    let Some(mut kept) = kept(b"", NOW) else { unreachable!("an empty journal can be read") };
+    let Some(check) = configured().and_then(|config| config.tokens.get(1)?.checks.first().cloned()) else {
+        unreachable!("the config of this test is not valid")
+    };
+    let patience = Patience { confirm_denials: 2, resolve_after: 2 };
+    let key = check.key();
+    let state = CheckState::after(None, &key, check.expected, Access::Allowed, patience, NOW);
+    kept.checks = vec![state];
+    let (mut engine, now) = engine(kept);
+    let body = String::from_utf8_lossy(bytes).into_owned();
+    engine.recall(vec![LastAnswer { key: key.clone(), at: NOW, body }]);
+    let snapshot = engine.only_show(now);
+    let Some(report) = &snapshot.report else { return };
+    assert_eq!((report.started_at, report.finished_at), (NOW, NOW));
+    assert!(report.results.len() == 1 && report.summary.unexpected_grant == 1, "{report:?}");
+    for result in &report.results {
+        assert_eq!((result.key(), result.found), (key.clone(), Access::Allowed));
+        assert!(result.predicted.is_none_or(|said| ["allowed", "denied"].contains(&said)), "{result:?}");
+        let evidence = result.evidence();
+        assert!(evidence.iter().all(|one| ["GET", "POST", "DELETE"].contains(&one.method)), "{evidence:?}");
+        let kind = result.canary.as_ref().map_or("model", |canary| canary.kind);
+        assert!(["model", "dataset", "space"].contains(&kind), "{kind}");
+    }
+    assert!(serde_json::to_string(report.as_ref()).is_ok(), "{report:?}");
+}
+
+fn engine(kept: crate::store::Kept) -> (Engine, Moment) {
     let Some(config) = configured() else { unreachable!("the config of this test is not valid") };
     let mode = Mode { read_only: false, one_shot: false };
     let dice = Box::new(|| [7; NONCE_BYTES]);
     let signer = Signer::new(b"the key of canary names in tests");
     let now = Moment { wall: NOW, mono: Duration::ZERO };
-    let mut engine = Engine::new(config, mode, signer, dice, kept, now);
+    (Engine::new(config, mode, signer, dice, kept, now), now)
+}
+
+fn start(kept: crate::store::Kept) {
+    let (mut engine, now) = engine(kept);
     let effects = engine.handle(Event::Wake, now);
     for effect in &effects {
         match effect {

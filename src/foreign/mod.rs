@@ -42,6 +42,7 @@ pub const ENTRIES: &[Entry] = &[
     Entry { name: "origin",     cost: 1, run: crate::probe::foreign::origin },
     Entry { name: "probes",     cost: 1, run: answers::probes },
     Entry { name: "readings",   cost: 1, run: walks::readings },
+    Entry { name: "recalled",   cost: 1, run: journal::recalled },
     Entry { name: "recorded",   cost: 1, run: crate::cli::foreign::recorded },
     Entry { name: "scrub",      cost: 1, run: crate::logging::foreign::scrub },
     Entry { name: "secret",     cost: 1, run: crate::probe::foreign::secret },

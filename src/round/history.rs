@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::access::{Check, CheckKey};
 use crate::explain::{Facts, Observed, explain};
+use crate::hub::predict::Known;
 use crate::moment::{Moment, Timestamp};
 use crate::report::{FindingKind, Report, RoundPoint};
 
@@ -64,15 +65,30 @@ impl Engine {
         if self.mode.one_shot || !self.has_finding(&key) {
             return;
         }
-        let Some(result) = self.checks.latest(&key) else { return };
+        let Some(observed) = self.checks.latest(&key).map(|result| Observed::of(result, true)) else {
+            return;
+        };
+        let known = self.known_of(check, now);
+        self.keep_explained(check, &known, &observed);
+    }
+
+    /// The same of an answer that the journal has.
+    pub(super) fn explain_recalled(&mut self, check: &Check, known: &Known, observed: &Observed) {
+        if self.has_finding(&check.key()) {
+            self.keep_explained(check, known, observed);
+        }
+    }
+
+    fn keep_explained(&mut self, check: &Check, known: &Known, observed: &Observed) {
+        let key = check.key();
         let declared = self.tokens.get(&key.token).and_then(|state| state.declared.as_ref());
         let text = explain(&Facts {
             check,
             expected: true,
             endpoint: self.config.hub.endpoint.as_str(),
             declared: declared.map(|known| (&*known.declared, known.at)),
-            known: &self.known_of(check, now),
-            observed: Some(&Observed::of(result, true)),
+            known,
+            observed: Some(observed),
             untried: "",
         });
         let explained = Arc::make_mut(&mut self.history.explained);

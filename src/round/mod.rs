@@ -9,6 +9,7 @@
 //! one part of the story; the state is here.
 
 mod away;
+mod basis;
 mod blind;
 mod canaries;
 mod checks;

@@ -3,8 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use serde::Serialize;
-
 use crate::access::{
     Access, Check, CheckKey, Expected, RepoName, RepoType, Severity, Target, TokenName, UnknownReason,
 };
@@ -13,7 +11,7 @@ use crate::hub::answers::json;
 use crate::hub::control::Control;
 use crate::hub::predict::{Group, Known, Place, Prediction, foresee, latent, mismatch, predict};
 use crate::moment::{Moment, Timestamp};
-use crate::report::{CheckResult, FindingKey, FindingKind};
+use crate::report::{FindingKey, FindingKind};
 
 use super::controls::ControlKey;
 use super::proofs::Proof;
@@ -31,24 +29,6 @@ pub(super) struct Sighted {
     at: Option<Timestamp>,
     /// Checks whose prediction waits for another look; one is under way then.
     awaited: BTreeSet<CheckKey>,
-}
-
-/// What a result rests on, as the store keeps it.
-#[derive(Serialize)]
-struct Basis<'a> {
-    evidence: Vec<Asked<'a>>,
-    explanation: &'a str,
-    known: Known,
-}
-
-/// A request of it, with what the contract's JSON leaves out.
-#[derive(Serialize)]
-struct Asked<'a> {
-    failure: Option<&'a str>,
-    method: &'a str,
-    path: &'a str,
-    request_id: Option<&'a str>,
-    status: Option<u16>,
 }
 
 impl Engine {
@@ -208,6 +188,7 @@ impl Engine {
         if let Some(latest) = self.checks.latest_mut(&check.key()) {
             latest.predict(predicted);
             self.changed = true;
+            self.remember_answer(check, now);
             self.explain_check(check, now);
         }
     }
@@ -299,25 +280,6 @@ impl Engine {
 
     fn lasts(&self, key: &FindingKey) -> bool {
         self.findings.get(key).is_some_and(|finding| finding.resolved_at.is_none())
-    }
-
-    /// What a result rests on, as the store keeps it for whoever asks why beside the daemon.
-    pub(super) fn basis(&self, check: &Check, result: &CheckResult, now: Moment) -> String {
-        let (all, explanation) = (result.evidence(), result.explanation());
-        let evidence = all.iter().map(|e| Asked {
-            failure: e.failure,
-            method: e.method,
-            path: &e.path,
-            request_id: e.request_id.as_deref(),
-            status: e.status,
-        });
-        let basis = Basis {
-            evidence: evidence.collect(),
-            explanation: &explanation,
-            known: self.known_of(check, now),
-        };
-        // Nothing in it can fail: all keys are texts.
-        serde_json::to_string(&basis).unwrap_or_default()
     }
 
     /// Tells the grounds of the check that is to be explained, if one is.

@@ -14,7 +14,7 @@ use crate::moment::{Moment, Timestamp};
 use crate::report::{
     CanaryShown, CanarySummary, CheckResult, Detailed, Finding, FindingKey, FindingKind, Report, Summary,
 };
-use crate::store::{FINDINGS_STAY, LastAnswer, Write};
+use crate::store::{FINDINGS_STAY, Write};
 
 use super::canaries::Live;
 use super::checks::{CheckJob, creation_access};
@@ -35,8 +35,8 @@ impl Engine {
             self.record_answer(&check, result.found, now);
             self.record_prediction(&check, prediction.as_ref(), result.found, now);
             if self.is_configured(&check) {
-                let body = self.basis(&check, &result, now);
-                self.remember(Write::Answer(LastAnswer { key: check.key(), at: result.observed_at, body }));
+                let answer = self.answer(&check, &result, now);
+                self.remember(answer);
                 self.checks.answered(&check.key(), result);
                 self.explain_check(&check, now);
             }
@@ -264,7 +264,9 @@ impl Engine {
             // Nearly always: the report goes on sharing what it has.
             Some(latest) if **latest == result => {}
             Some(latest) if latest.found == result.found => {
+                let check = job.check.clone();
                 self.checks.answered(&key, result);
+                self.remember_answer(&check, now);
             }
             _ => self.record_check(at, now),
         }
@@ -288,15 +290,22 @@ impl Engine {
         if latest.declared == declared && latest.predicted == predicted && latest.explanation() == sentence {
             return;
         }
+        let check = check.clone();
         if let Some(latest) = self.checks.latest_mut(&key) {
             latest.retell(declared, predicted, &sentence);
             latest.share(&mut self.told);
+            self.remember_answer(&check, now);
         }
     }
 
     /// In a one-shot run the round's own results; in service the latest of every check, because a round of one
     /// kind says nothing of the others.
-    fn report(&self, round: &BTreeSet<CheckKey>, started_at: Timestamp, finished_at: Timestamp) -> Report {
+    pub(super) fn report(
+        &self,
+        round: &BTreeSet<CheckKey>,
+        started_at: Timestamp,
+        finished_at: Timestamp,
+    ) -> Report {
         let results: Vec<Arc<CheckResult>> = self
             .config
             .tokens

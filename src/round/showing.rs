@@ -8,7 +8,7 @@ use crate::access::{Expected, TokenName};
 use crate::config::Token;
 use crate::hub::canary;
 use crate::moment::Moment;
-use crate::report::{CheckView, Finding, FindingKind, OrganizationView, Snapshot};
+use crate::report::{CheckView, Finding, FindingKind, OrganizationView, Report, Snapshot};
 
 use super::record::check_finding;
 use super::{Effect, Engine, ignores};
@@ -41,12 +41,18 @@ impl Shown {
 impl Engine {
     /// The state as the journal has it, for a process that only shows it: nothing else of this engine comes to anything.
     pub fn only_show(mut self, now: Moment) -> Arc<Snapshot> {
+        self.history.report = self.recalled_report();
         self.publish(now);
         let shown = self.out.into_iter().rev().find_map(|effect| match effect {
             Effect::Publish(snapshot) => Some(snapshot),
             _ => None,
         });
         shown.unwrap_or_default()
+    }
+
+    /// What was shown before this engine led stays until its first round is over.
+    pub fn shows_until_then(&mut self, report: Option<Arc<Report>>) {
+        self.history.report = report;
     }
 
     /// Shows the state as it is now.

@@ -5,6 +5,7 @@
 //! from seeds, short and dense (`lives`) and long (`random`). Nothing sleeps.
 
 mod alerts;
+mod basis;
 mod bounds;
 mod clock;
 mod coverage;

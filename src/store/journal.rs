@@ -16,7 +16,7 @@ use crate::intent::Canary;
 use crate::moment::Timestamp;
 use crate::report::Finding;
 
-pub(super) use super::rows::{kept, last_answer, latest_canaries, transitions};
+pub(super) use super::rows::{answers_after, kept, last_answer, latest_canaries, transitions};
 
 /// Over how long creation calls count.
 pub(super) const CREATIONS_COUNT: Duration = Duration::from_secs(24 * 3600);

@@ -210,6 +210,15 @@ impl Store {
         .await
     }
 
+    /// What the latest answers to checks rest on, in the order of their keys: those after this one, a thousand at most;
+    /// none when there are no more.
+    pub async fn answers_after(&self, after: Option<&CheckKey>) -> Result<Vec<LastAnswer>, StoreFault> {
+        self.one(Operation::Load, async |connection: &mut Connection| {
+            journal::answers_after(connection, after).await
+        })
+        .await
+    }
+
     /// The story of one canary, oldest step first; empty when there is no such canary.
     pub async fn transitions(&self, canary: i64) -> Result<Vec<Transition>, StoreFault> {
         self.one(Operation::Load, async |connection: &mut Connection| {

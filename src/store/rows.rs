@@ -380,15 +380,37 @@ pub(in crate::store) async fn last_answer(
     Ok(found.into_iter().next())
 }
 
+/// What the latest answers to checks rest on, in the order of their keys: a page of those after this one.
+pub(in crate::store) async fn answers_after(
+    connection: &mut Connection,
+    after: Option<&CheckKey>,
+) -> Result<Vec<LastAnswer>, Trouble> {
+    let of = |part: fn(&CheckKey) -> &str| after.map(part).unwrap_or_default();
+    let rows = sql::query(
+        "SELECT organization, token, permission, target, at, body FROM answers
+         WHERE (organization, token, permission, target) > ($1, $2, $3, $4)
+         ORDER BY organization, token, permission, target LIMIT 1000",
+    )
+    .bind(of(|key| &key.organization))
+    .bind(of(|key| key.token.as_str()))
+    .bind(of(|key| key.permission.as_str()))
+    .bind(of(|key| &key.target))
+    .rows(connection)
+    .await?;
+    each("answers", &rows, |line| {
+        Ok(LastAnswer { key: key(line)?, at: line.at("at")?, body: line.get("body")? })
+    })
+}
+
+fn key(line: &Line<'_>) -> Result<CheckKey, Trouble> {
+    let (organization, target): (String, String) = (line.get("organization")?, line.get("target")?);
+    Ok(CheckKey::new(organization, line.token("token")?, line.word("permission")?, target))
+}
+
 fn check(line: &Line<'_>) -> Result<CheckState, Trouble> {
     let allowed: Option<bool> = line.get("allowed")?;
     Ok(CheckState {
-        key: CheckKey::new(
-            line.get::<String>("organization")?,
-            line.token("token")?,
-            line.word("permission")?,
-            line.get::<String>("target")?,
-        ),
+        key: key(line)?,
         latest: Access::parse(line.get("access")?, line.get("reason")?).ok_or(Trouble::Row(line.table))?,
         observed_at: line.at("observed_at")?,
         conclusive: match (allowed, line.maybe_at("conclusive_at")?) {

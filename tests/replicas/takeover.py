@@ -10,6 +10,7 @@ import signal
 import statistics
 import threading
 import time
+import urllib.error
 
 import judge
 from bench import NEVER
@@ -90,7 +91,8 @@ class TakeOver(Case):
 
 
 class First(TakeOver):
-    """Nothing is ever due: what is probed is the round of its start (`schedule.on_start`). Who waits shows what it found."""
+    """Nothing is ever due: what is probed is the round of its start (`schedule.on_start`). Who waits shows what it found, and goes
+    on showing it when it leads, until its own first round is over."""
 
     kind, home = "the first of all", {"users": 1, "schedule": NEVER}
 
@@ -99,15 +101,44 @@ class First(TakeOver):
         wait_until(lambda: posts(home) == 1, 20, "the round of its start")
         waiting = home.replica()
         wait_until(lambda: waiting.leads() is False, 20, "the second one waits")
-        wait_until(lambda: shown(first)[0] and shown(waiting) == shown(first), 20, "who waits shows what the leader shows")
+        wait_until(lambda: report(first) and shown(waiting) == shown(first), 20, "who waits shows what the leader shows")
         waiting.get("/-/ready")
-        return []
+        first.kill()
+        return self.goes_on_showing(waiting, results(waiting))
+
+    def goes_on_showing(self, waiting, before):
+        def led_a_round():
+            reports.append(results(waiting))
+            return reports[-1] and reports[-1] != before
+        reports = []
+        wait_until(led_a_round, FAILOVER + 20, "the round of whoever leads next")
+        wrong = ["for a while it had no report"] if None in reports else []
+        newest = max(one["observed_at"] for one in before)
+        older = [one for one in reports[-1] if one["observed_at"] <= newest]
+        return wrong + [f"its own round has results of before: {older}"] * bool(older or len(reports[-1]) != len(before))
 
 
 def shown(replica):
-    """What it says of checks and findings, without when."""
-    results = [line for line in replica.get("/metrics").splitlines() if re.match("scopewatch_check_(allowed|drift|undetermined)", line)]
-    return results, [one["id"] for one in json.loads(replica.get("/api/v1/findings"))["findings"]]
+    """What it says of checks and findings."""
+    states = [line for line in replica.get("/metrics").splitlines() if re.match("scopewatch_check_(allowed|drift|undetermined)", line)]
+    findings = [one["id"] for one in json.loads(replica.get("/api/v1/findings"))["findings"]]
+    return states, findings, report(replica)
+
+
+def report(replica):
+    """Its report without the time of the round, `None` while there is none."""
+    try:
+        told = json.loads(replica.get("/api/v1/report"))
+    except urllib.error.HTTPError as refused:
+        if refused.code != 503:
+            raise
+        return None
+    return {part: told[part] for part in ("schema", "summary", "results", "canaries")}
+
+
+def results(replica):
+    told = report(replica)
+    return told and told["results"]
 
 
 class Ended(TakeOver):

@@ -51,9 +51,14 @@ impl Outcome {
         }
     }
 
+    /// The word for an outcome that allows, or does not.
+    pub fn word(allowed: bool) -> &'static str {
+        if allowed { "allowed" } else { "denied" }
+    }
+
     /// `allowed`, `denied`, or nothing: as reports show it.
     pub fn as_str(self) -> Option<&'static str> {
-        self.conclusive().map(|allowed| if allowed { "allowed" } else { "denied" })
+        self.conclusive().map(Outcome::word)
     }
 }
 

@@ -3,14 +3,16 @@
 //! Mirrors the store's promises: a batch is there whole or not at all, batches keep their order, a commit that was
 //! told to have failed may be there all the same, and who was overtaken writes nothing more.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::access::CheckKey;
 use crate::alert::teller::Change;
 use crate::intent::{Canary, CanaryState};
 use crate::planted::{self, Defect};
 use crate::report::FindingKey;
 use crate::round::Event;
-use crate::store::{Kept, Past, Write};
+use crate::store::{Kept, LastAnswer, Past, Write};
 
 use super::hub::Key;
 use super::invariants::Invariant;
@@ -20,16 +22,22 @@ use super::life::{Life, Pending, nothing_kept};
 #[derive(Clone)]
 pub struct Copy {
     pub kept: Kept,
-    pub journal: std::collections::BTreeMap<i64, Canary>,
+    pub answers: BTreeMap<CheckKey, LastAnswer>,
+    pub journal: BTreeMap<i64, Canary>,
 }
 
 impl Life {
     /// What a process finds that opens the journal for writing.
     pub fn open(&mut self) -> Kept {
-        let owed =
-            |c: &&Canary| c.next_at.is_some() || !matches!(c.state, CanaryState::Gone | CanaryState::Refused);
         self.epoch += 1;
         self.kept.epoch = self.epoch;
+        self.read()
+    }
+
+    /// What a process finds that only reads it.
+    pub fn read(&self) -> Kept {
+        let owed =
+            |c: &&Canary| c.next_at.is_some() || !matches!(c.state, CanaryState::Gone | CanaryState::Refused);
         let mut kept = self.kept.clone();
         kept.canaries = self.journal.values().filter(owed).cloned().collect();
         kept.last_canary_id = self.journal.keys().copied().max().unwrap_or(0);
@@ -116,10 +124,12 @@ impl Life {
                 Write::Answer(answer) => {
                     let known = self.kept.checks.iter().any(|c| c.key == answer.key);
                     self.hold(Invariant::Replay, known, || format!("an answer of no check: {answer:?}"));
+                    self.answers.insert(answer.key.clone(), answer);
                 }
                 Write::ForgetCheck(key) => {
                     self.ghost.checks.remove(&key);
                     self.kept.checks.retain(|old| old.key != key);
+                    self.answers.remove(&key);
                 }
                 Write::Finding(finding) => {
                     self.sinks.committed(&finding);
@@ -187,7 +197,11 @@ impl Life {
 
     /// What is there now, to be put back later.
     pub fn copy(&self) -> Copy {
-        Copy { kept: self.kept.clone(), journal: self.journal.clone() }
+        Copy { kept: self.kept.clone(), answers: self.answers.clone(), journal: self.journal.clone() }
+    }
+
+    fn put(&mut self, copy: Copy) {
+        Copy { kept: self.kept, answers: self.answers, journal: self.journal } = copy;
     }
 
     /// Somebody puts an old copy in the journal's place; nothing is an empty one. No process runs.
@@ -199,8 +213,8 @@ impl Life {
             (Some(_), true) => Past::Regressed { known: 2, found: 1 },
             (None, true) => Past::Emptied,
         };
-        let copy = copy.unwrap_or_else(|| Copy { kept: nothing_kept(), journal: Default::default() });
-        (self.kept, self.journal) = (copy.kept, copy.journal);
+        let nothing = || Copy { kept: nothing_kept(), answers: BTreeMap::new(), journal: BTreeMap::new() };
+        self.put(copy.unwrap_or_else(nothing));
         self.kept.past = past;
         self.ghost.checks.clear();
     }
@@ -208,7 +222,7 @@ impl Life {
     /// The power fails: without a real sync what was acknowledged last is lost.
     pub fn lose_unsynced(&mut self) {
         if let Some(copy) = self.watch.as_mut().and_then(|watch| watch.unsynced.take()) {
-            (self.kept, self.journal) = (copy.kept, copy.journal);
+            self.put(copy);
         }
         let posted = self.ghost.intents.iter().filter(|(_, intent)| intent.posted_at.is_some());
         let lost = posted.map(|(key, _)| key).find(|key| self.row(key).is_none()).cloned();

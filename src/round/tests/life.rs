@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::access::TokenName;
+use crate::access::{CheckKey, TokenName};
 use crate::config::{self, Config, NoDisk, Source};
 use crate::errand::may_travel;
 use crate::exchange::{Answer, Failure, Request, Verb};
@@ -17,7 +17,7 @@ use crate::hub::names::{NONCE_BYTES, Signer};
 use crate::intent::{Canary, CanaryState};
 use crate::moment::{Moment, Timestamp};
 use crate::report::{FindingKind, Report, Snapshot};
-use crate::store::{Kept, Past, Write};
+use crate::store::{Kept, LastAnswer, Past, Write};
 
 use crate::round::gate::Bound;
 use crate::round::{Effect, Engine, Event, Meter, Mode};
@@ -127,6 +127,8 @@ pub struct Life {
     /// How often the journal was opened.
     pub epoch: i64,
     pub kept: Kept,
+    /// What the latest answers rest on.
+    pub answers: BTreeMap<CheckKey, LastAnswer>,
     pub journal: BTreeMap<i64, Canary>,
     /// When each intent became durable.
     pub durable_at: BTreeMap<Key, Duration>,
@@ -212,6 +214,7 @@ impl Life {
             others: vec![],
             epoch: 0,
             kept: nothing_kept(),
+            answers: BTreeMap::new(),
             journal: BTreeMap::new(),
             durable_at: BTreeMap::new(),
             now: Duration::ZERO,

@@ -24,7 +24,7 @@ tokens:
 ";
 
 /// A fine-grained token of bob, who has this role, naming these permissions of the organization.
-fn whoami(role: &str, permissions: &[&str]) -> Value {
+pub fn whoami(role: &str, permissions: &[&str]) -> Value {
     let scoped = json!([{ "entity": { "_id": "0".repeat(24), "type": "org", "name": "acme" },
                           "permissions": permissions }]);
     let fine = json!({ "scoped": scoped });

@@ -233,8 +233,10 @@ pub(super) fn counts(snapshot: &Snapshot) -> Vec<Count> {
     all.into_iter().map(count).filter(|one| one.count > 0).collect()
 }
 
+/// The last round; where it was another replica's, the latest result.
 pub(super) fn round(snapshot: &Snapshot, now: Timestamp) -> String {
-    snapshot.last_round.map_or_else(|| "none yet".to_owned(), |at| age(at, now))
+    let recalled = || snapshot.report.as_ref().map(|report| report.finished_at);
+    snapshot.last_round.or_else(recalled).map_or_else(|| "none yet".to_owned(), |at| age(at, now))
 }
 
 pub(super) fn next(snapshot: &Snapshot, now: Timestamp) -> String {

@@ -97,6 +97,7 @@ everywhere! {
     findings_that_ended_long_ago_are_not_told_any_more,
     results_that_follow_one_another_are_written_as_if_one_by_one,
     what_an_answer_rests_on_is_kept_until_its_check_is_forgotten,
+    answers_are_read_in_the_order_of_their_keys_page_by_page,
     later_entries_take_the_place_of_earlier_ones_and_old_creations_are_pruned,
     a_canary_goes_through_all_its_states_and_each_step_is_kept,
     names_and_numbers_are_unique_and_a_batch_is_all_or_nothing,
@@ -225,6 +226,28 @@ async fn what_an_answer_rests_on_is_kept_until_its_check_is_forgotten(place: Pla
     store.write(&[Write::ForgetCheck(key("a"))]).await.expect("writes");
     assert_eq!(store.last_answer(&key("a")).await.expect("reads"), None);
     assert!(store.last_answer(&key("b")).await.expect("reads").is_some());
+    store.close().await;
+}
+
+/// In pages, so that there may be very many.
+async fn answers_are_read_in_the_order_of_their_keys_page_by_page(place: Place) {
+    let store = place.store().await;
+    assert_eq!(store.answers_after(None).await.expect("reads"), []);
+    let answer = |n: i64| LastAnswer { key: key(&format!("t{n:04}")), at: at(n), body: format!("{n}") };
+    // Not in the order in which they are to be read.
+    let all: Vec<LastAnswer> = (0..2300).map(answer).collect();
+    let batch = all.iter().rev().cloned().map(Write::Answer);
+    store.write(&batch.collect::<Vec<_>>()).await.expect("writes");
+    let (mut read, mut pages): (Vec<LastAnswer>, Vec<usize>) = (Vec::new(), Vec::new());
+    loop {
+        let page = store.answers_after(read.last().map(|last| &last.key)).await.expect("reads");
+        if page.is_empty() {
+            break;
+        }
+        pages.push(page.len());
+        read.extend(page);
+    }
+    assert_eq!((read == all, pages), (true, vec![1000, 1000, 300]));
     store.close().await;
 }
 

@@ -11,7 +11,6 @@ use crate::round::Event;
 use crate::schedule::Classes;
 use crate::store::Write;
 
-use super::super::disk::Copy;
 use super::super::flights::{Fate, STRANGE};
 use super::super::hub::Key;
 use super::super::life::{Life, Pending, S};
@@ -321,7 +320,7 @@ impl Life {
         self.befalls(what);
         self.crash();
         let noticed = noticed || copy.is_none();
-        self.replace(copy.map(|copy| Copy { kept: copy.kept, journal: copy.journal }), noticed);
+        self.replace(copy, noticed);
         self.begin_again(S(0));
         true
     }
