@@ -297,13 +297,7 @@ async fn forget_check(connection: &mut Connection, key: &CheckKey) -> Result<(),
         "DELETE FROM checks WHERE organization = $1 AND token = $2 AND permission = $3 AND target = $4",
         "DELETE FROM answers WHERE organization = $1 AND token = $2 AND permission = $3 AND target = $4",
     ] {
-        sql::query(table)
-            .bind(&key.organization)
-            .bind(key.token.as_str())
-            .bind(key.permission.as_str())
-            .bind(&key.target)
-            .execute(connection)
-            .await?;
+        sql::query(table).bind_key(key).execute(connection).await?;
     }
     Ok(())
 }

@@ -94,10 +94,7 @@ pub(super) async fn checks(connection: &mut Connection, states: &[&CheckState]) 
         let mut query = sql::query(statement);
         for state in states {
             query = query
-                .bind(&state.key.organization)
-                .bind(state.key.token.as_str())
-                .bind(state.key.permission.as_str())
-                .bind(&state.key.target)
+                .bind_key(&state.key)
                 .bind(state.latest.as_str())
                 .bind(state.latest.reason())
                 .bind(state.observed_at.0)
@@ -120,13 +117,7 @@ pub(super) async fn answers(connection: &mut Connection, found: &[&LastAnswer]) 
     for (statement, found) in statements(&ANSWERS, once.as_deref().unwrap_or(found)) {
         let mut query = sql::query(statement);
         for answer in found {
-            query = query
-                .bind(&answer.key.organization)
-                .bind(answer.key.token.as_str())
-                .bind(answer.key.permission.as_str())
-                .bind(&answer.key.target)
-                .bind(answer.at.0)
-                .bind(&answer.body);
+            query = query.bind_key(&answer.key).bind(answer.at.0).bind(&answer.body);
         }
         query.execute(connection).await?;
         failpoint!("row.answer");

@@ -109,18 +109,13 @@ async fn checks(connection: &mut Connection) -> Result<Vec<CheckState>, Trouble>
     let mut all: Vec<CheckState> = Vec::new();
     let mut labels: HashSet<Arc<Labels>> = HashSet::new();
     loop {
-        let after = all.last().map(|state| &state.key);
-        let of = |part: fn(&CheckKey) -> &str| after.map(part).unwrap_or_default();
         let rows = sql::query(
             "SELECT organization, token, permission, target, access, reason, observed_at, allowed, conclusive_at,
                     bad_streak, good_streak, firing_since, firing FROM checks
              WHERE (organization, token, permission, target) > ($1, $2, $3, $4)
              ORDER BY organization, token, permission, target LIMIT 1000",
         )
-        .bind(of(|key| &key.organization))
-        .bind(of(|key| key.token.as_str()))
-        .bind(of(|key| key.permission.as_str()))
-        .bind(of(|key| &key.target))
+        .bind_after(all.last().map(|state| &state.key))
         .rows(connection).await?;
         for mut state in each("checks", &rows, check)? {
             let mut token = state.key.token.clone();
@@ -368,10 +363,7 @@ pub(in crate::store) async fn last_answer(
         "SELECT at, body FROM answers
          WHERE organization = $1 AND token = $2 AND permission = $3 AND target = $4",
     )
-    .bind(&key.organization)
-    .bind(key.token.as_str())
-    .bind(key.permission.as_str())
-    .bind(&key.target)
+    .bind_key(key)
     .rows(connection)
     .await?;
     let found = each("answers", &rows, |line| {
@@ -385,16 +377,12 @@ pub(in crate::store) async fn answers_after(
     connection: &mut Connection,
     after: Option<&CheckKey>,
 ) -> Result<Vec<LastAnswer>, Trouble> {
-    let of = |part: fn(&CheckKey) -> &str| after.map(part).unwrap_or_default();
     let rows = sql::query(
         "SELECT organization, token, permission, target, at, body FROM answers
          WHERE (organization, token, permission, target) > ($1, $2, $3, $4)
          ORDER BY organization, token, permission, target LIMIT 1000",
     )
-    .bind(of(|key| &key.organization))
-    .bind(of(|key| key.token.as_str()))
-    .bind(of(|key| key.permission.as_str()))
-    .bind(of(|key| &key.target))
+    .bind_after(after)
     .rows(connection)
     .await?;
     each("answers", &rows, |line| {

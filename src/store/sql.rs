@@ -11,6 +11,7 @@ use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnection, SqliteRow};
 use sqlx::{Connection as _, Row as _};
 
 use super::fault::Trouble;
+use crate::access::CheckKey;
 
 /// How long a server may take for one statement before it ends it by itself, and how long it may wait for a lock or, in
 /// a transaction, for us. Said anew in every transaction, because a pooler gives another session each time.
@@ -211,6 +212,22 @@ impl<'q> Query<'q> {
     pub(super) fn bind(mut self, value: impl Into<Value<'q>>) -> Query<'q> {
         self.values.push(value.into());
         self
+    }
+
+    /// The four parts of a check's key, in the order of its columns.
+    pub(super) fn bind_key(self, key: &'q CheckKey) -> Query<'q> {
+        self.bind(&*key.organization)
+            .bind(key.token.as_str())
+            .bind(key.permission.as_str())
+            .bind(&*key.target)
+    }
+
+    /// The same of the key after which a page begins; before the first page that is none, and no key comes before it.
+    pub(super) fn bind_after(self, key: Option<&'q CheckKey>) -> Query<'q> {
+        match key {
+            Some(key) => self.bind_key(key),
+            None => self.bind("").bind("").bind("").bind(""),
+        }
     }
 
     /// Without a name on the server: the next statement may reach another session.
