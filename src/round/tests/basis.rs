@@ -54,7 +54,7 @@ fn compared_with_a_reader(life: &mut Life) -> Vec<Arc<CheckResult>> {
 fn a_reader_tells_what_the_process_tells_that_asked() {
     let config = configured(PLAIN);
     let (mut compared, mut canaries, mut unanswered) = (0, 0, 0);
-    for seed in 0..60 {
+    for seed in 0..40 {
         let mut life = world(config.clone(), SERVE, seed);
         let (chance, horizon) = (Dice::new(seed).roll(40), life.horizon());
         life.fate = Box::new(move |request, dice| trouble(request, dice, chance, horizon));
