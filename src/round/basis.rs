@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::access::{Access, Check, RepoType};
+use crate::alert::CheckState;
 use crate::compare::compare;
 use crate::exchange::{Failure, Verb};
 use crate::explain::Observed;
@@ -90,10 +91,12 @@ impl Basis<'_> {
         }
     }
 
-    /// The result of which this is the text, by what its check came to since; `None` where a word is not ours.
-    fn result(self, check: &Check, found: Access, observed_at: Timestamp) -> Option<CheckResult> {
-        let verdict = compare(check.expected, found);
+    /// The result of which this is the text, by what its check has come to; `None` where a word is not ours.
+    fn result(self, check: &Check, state: &CheckState, observed_at: Timestamp) -> Option<CheckResult> {
         let told = Access::parse(&self.access, self.reason.as_deref())?;
+        // Texts are read after states: one may be of an answer that the state does not know yet.
+        let found = if state.observed_at < observed_at { told } else { state.latest };
+        let verdict = compare(check.expected, found);
         let evidence: Option<Vec<Evidence>> = self.evidence.into_iter().map(Asked::evidence).collect();
         let word = |word: &str| [true, false].map(Outcome::word).into_iter().find(|known| *known == word);
         let detailed = Detailed {
@@ -160,11 +163,10 @@ impl Engine {
         for LastAnswer { key, at, body } in answers {
             let checks = config.token(&key.token).map(|token| &token.checks);
             let check = checks.and_then(|checks| checks.iter().find(|check| check.key() == key));
-            let found = self.checks.get(&key).map(|state| state.latest);
-            let (Some(check), Some(found)) = (check, found) else { continue };
+            let (Some(check), Some(state)) = (check, self.checks.get(&key)) else { continue };
             let Ok(basis) = serde_json::from_str::<Basis<'_>>(&body) else { continue };
             let known = basis.known.clone();
-            let Some(mut result) = basis.result(check, found, at) else { continue };
+            let Some(mut result) = basis.result(check, state, at) else { continue };
             result.share(&mut self.told);
             self.explain_recalled(check, &known, &Observed::of(&result, true));
             self.checks.answered(&key, result);

@@ -209,13 +209,18 @@ fn what_is_not_in_our_words_is_left_out_and_a_later_grant_is_told() {
         });
         assert_eq!(told, None, "{place}");
     }
-    // Found after a restart: the state of the check knows it, and the text is of before.
-    let told = retold(&mut life, key, |body| {
+    // Found later: the state of the check knows it, and the text is of before. The other way round it is newer than what
+    // was read of the state.
+    let timeout = |body: &mut Value| {
         body["access"] = json!("undetermined");
         body["reason"] = json!("timeout");
         body["explanation"] = json!("not known");
-    });
-    let told = told.expect("a result");
+    };
+    let told = retold(&mut life, key, timeout).expect("a result");
     assert_eq!((told.found, told.verdict), (Access::Allowed, whole.verdict));
     assert!(told.explanation().contains(key.token.as_str()), "{}", told.explanation());
+    let answer = life.answers.get_mut(key).expect("an answer");
+    answer.at = answer.at + S(1);
+    let told = retold(&mut life, key, timeout).expect("a result");
+    assert_eq!((told.found.reason(), told.explanation().as_str()), (Some("timeout"), "not known"));
 }
