@@ -525,7 +525,7 @@ pub struct Snapshot {
     pub last_round: Option<Timestamp>,
     /// When the schedule makes something due next.
     pub next_round: Option<Timestamp>,
-    /// Why a check came out as it did, of up to a thousand checks that have a finding and were answered in this process.
+    /// Why a check came out as it did, of up to a thousand checks that have a finding and a result.
     pub explained: Arc<BTreeMap<CheckKey, Arc<str>>>,
     /// The last rounds of this process, oldest first.
     pub history: Arc<[RoundPoint]>,

@@ -13,6 +13,7 @@ use crate::hub::names::Signer;
 use crate::metrics::Metrics;
 use crate::moment::Moment;
 use crate::probe::Prober;
+use crate::report::Snapshot;
 use crate::round::drive::{Away, Driver, Ended, Outlet, World};
 use crate::round::{Engine, Event, Mode};
 use crate::schedule::Classes;
@@ -167,7 +168,8 @@ impl Life {
             return Some(term);
         }
         let mut waited = waited;
-        let mut shows_at = Instant::now();
+        let (mut shows_at, mut began) = (Instant::now(), Instant::now());
+        let mut reading: JoinSet<Option<Arc<Snapshot>>> = JoinSet::new();
         let mut helping = None;
         loop {
             let store = self.store.clone();
@@ -205,13 +207,18 @@ impl Life {
                 Err(fault) => self.outlet.store_failed(&fault),
             }
             waited = true;
-            if Instant::now() >= shows_at {
-                let began = Instant::now();
-                self.show().await;
-                shows_at = Instant::now() + SHOW.max(began.elapsed() * 20);
+            if reading.is_empty() && Instant::now() >= shows_at {
+                began = Instant::now();
+                reading.spawn(self.read());
             }
             tokio::select! {
                 () = stopped(&mut self.events) => return None,
+                Some(read) = reading.join_next() => {
+                    let read = read.ok().flatten();
+                    let pause = if read.is_some() { SHOW.max(began.elapsed() * 20) } else { SHOW };
+                    shows_at = Instant::now() + pause;
+                    self.show(read);
+                }
                 () = sleep_until(Instant::now() + LOOK) => {}
             }
         }
@@ -223,19 +230,30 @@ impl Life {
         super::engine(&self.store, config, self.mode, &self.signer, self.began).await
     }
 
-    /// Shows what the journal has. What keeps it from being read is told where the turn is asked for.
-    async fn show(&mut self) {
-        let Ok(mut engine) = self.engine().await else { return };
-        let mut after = None;
-        loop {
-            let Ok(answers) = self.store.answers_after(after.as_ref()).await else { return };
-            let Some(last) = answers.last() else { break };
-            after = Some(last.key.clone());
-            engine.recall(answers);
+    /// Reads what the journal has to show, beside looking whether the turn is free: there may be very much of it. What keeps it
+    /// from being read is told where the turn is asked for.
+    fn read(&self) -> impl Future<Output = Option<Arc<Snapshot>>> + Send + 'static {
+        let (store, config) = (self.store.clone(), self.outlet.config.load_full());
+        let (mode, signer, began) = (self.mode, self.signer.clone(), self.began);
+        async move {
+            let mut engine = super::engine(&store, config, mode, &signer, began).await.ok()?;
+            let mut after = None;
+            loop {
+                let answers = store.answers_after(after.as_ref()).await.ok()?;
+                let Some(last) = answers.last() else { break };
+                after = Some(last.key.clone());
+                engine.recall(answers);
+            }
+            Some(engine.only_show(Moment { wall: wall_now(), mono: began.elapsed() }))
         }
-        let now = Moment { wall: wall_now(), mono: self.began.elapsed() };
-        self.outlet.publish(engine.only_show(now));
-        self.outlet.recovered();
+    }
+
+    /// Shows what was read, if it was.
+    fn show(&mut self, read: Option<Arc<Snapshot>>) {
+        if let Some(snapshot) = read {
+            self.outlet.publish(snapshot);
+            self.outlet.recovered();
+        }
     }
 }
 

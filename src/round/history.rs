@@ -1,5 +1,5 @@
 //! What rounds came to: the report of the last one, a point for each that the page draws, and why checks that have a
-//! finding came out as they did. All of this process.
+//! finding came out as they did. All of this process, but where it only shows what the journal has.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

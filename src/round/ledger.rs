@@ -19,7 +19,7 @@ struct Known {
     state: Option<CheckState>,
     /// When it was last answered conclusively in this process.
     concluded: Option<Duration>,
-    /// Its latest answer of this process.
+    /// Its latest answer of this process, or of the one that led where this one only shows.
     latest: Option<Arc<CheckResult>>,
     /// Whether the latest conclusive answer differs from its prediction, where there was one.
     mismatched: Option<bool>,

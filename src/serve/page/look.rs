@@ -426,7 +426,7 @@ pub(super) struct FindingPage<'a> {
     /// What happened and what to do.
     pub detail: Cow<'a, str>,
     pub evidence: Vec<Evidence>,
-    /// The whole reasoning, as `explain` tells it; `None` before an answer of this process.
+    /// The whole reasoning, as `explain` tells it; `None` where no answer is known here.
     pub explained: Option<&'a str>,
     /// The command that asks anew and tells the same.
     pub command: Option<String>,
